@@ -1,0 +1,234 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// This file holds the control plane's wire types, as the contract shapes them.
+// The server uses the same ones, so the two cannot drift apart. Pointers are
+// fields that may be null or left out. Doc tags become the OpenAPI document.
+
+// List is the shape of every list. Next is null at the end; pass it as after to continue.
+type List[T any] struct {
+	Items []T     `json:"items" nullable:"false"`
+	Next  *string `json:"next" nullable:"true" doc:"cursor of the next page; null at the end"`
+}
+
+// Problem is an RFC 9457 error.
+type Problem struct {
+	Type    string           `json:"type,omitempty"`
+	Title   string           `json:"title,omitempty"`
+	Status  int              `json:"status"`
+	Code    string           `json:"code"`
+	Detail  string           `json:"detail,omitempty"`
+	Errors  []FieldError     `json:"errors,omitempty"`
+	Numbers map[string]int64 `json:"numbers,omitempty"`
+}
+
+// FieldError names one wrong field of a request.
+type FieldError struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// EntityType is a kind of node in the tree.
+type EntityType struct {
+	ID      string   `json:"id"`
+	Name    string   `json:"name,omitempty"`
+	Parents []string `json:"parents,omitempty" nullable:"false" doc:"types it may hang under; empty: any"`
+}
+
+// EntityTypes is the body of PUT /v1/entity-types and its answer.
+type EntityTypes struct {
+	EntityTypes []EntityType `json:"entity_types" nullable:"false"`
+}
+
+// Capability is something metered.
+type Capability struct {
+	ID       string `json:"id"`
+	Unit     string `json:"unit,omitempty"`
+	Decimals int    `json:"decimals,omitempty" doc:"10^decimals of the smallest unit make one unit"`
+	Builtin  bool   `json:"builtin,omitempty" readOnly:"true"`
+}
+
+// Capabilities is the body of PUT /v1/capabilities and its answer.
+type Capabilities struct {
+	Capabilities []Capability `json:"capabilities" nullable:"false"`
+}
+
+// Account is a tenant.
+type Account struct {
+	ID        string     `json:"id,omitempty" readOnly:"true"`
+	Name      string     `json:"name"`
+	Frozen    bool       `json:"frozen" required:"false" readOnly:"true"`
+	CreatedAt *time.Time `json:"created_at,omitempty" readOnly:"true"`
+	UpdatedAt *time.Time `json:"updated_at,omitempty" readOnly:"true"`
+}
+
+// Entity is a node of an account's tree.
+type Entity struct {
+	ID        string            `json:"id"`
+	Type      string            `json:"type"`
+	Parent    *string           `json:"parent,omitempty" doc:"default: the account's root"`
+	Name      string            `json:"name,omitempty"`
+	Metadata  map[string]string `json:"metadata,omitempty"`
+	Archived  bool              `json:"archived" required:"false" readOnly:"true"`
+	CreatedAt *time.Time        `json:"created_at,omitempty" readOnly:"true"`
+	UpdatedAt *time.Time        `json:"updated_at,omitempty" readOnly:"true"`
+}
+
+// Entities is the body of PUT …/entities and its answer.
+type Entities struct {
+	Entities []Entity `json:"entities" nullable:"false"`
+}
+
+// Cadence says when a budget starts anew. On the wire it is an object, or a bare string for the cadence in UTC.
+type Cadence struct {
+	Every    string     `json:"every"`
+	Timezone string     `json:"timezone,omitempty"`
+	Anchor   *time.Time `json:"anchor,omitempty"`
+}
+
+// UnmarshalJSON accepts the object and the bare string.
+func (c *Cadence) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		*c = Cadence{}
+		return json.Unmarshal(data, &c.Every)
+	}
+	type object Cadence
+	return json.Unmarshal(data, (*object)(c))
+}
+
+// Assignment gives an entity a budget. Limit nil is unlimited but metered.
+type Assignment struct {
+	ID              string     `json:"id,omitempty" readOnly:"true"`
+	Entity          string     `json:"entity"`
+	Capability      string     `json:"capability"`
+	Limit           *int64     `json:"limit" doc:"in the capability's smallest unit; null: unlimited but metered"`
+	Cadence         Cadence    `json:"cadence"`
+	Enforcement     string     `json:"enforcement,omitempty" enum:"hard,soft" doc:"default hard"`
+	Mode            string     `json:"mode,omitempty" enum:"cap,allocated" doc:"default cap"`
+	Scope           []string   `json:"scope" required:"false" nullable:"false"`
+	AlertThresholds []int      `json:"alert_thresholds" required:"false" nullable:"false" doc:"percent"`
+	Backfill        bool       `json:"backfill,omitempty"`
+	CreatedAt       *time.Time `json:"created_at,omitempty" readOnly:"true"`
+	UpdatedAt       *time.Time `json:"updated_at,omitempty" readOnly:"true"`
+}
+
+// Assignments is the body of PUT …/assignments and its answer.
+type Assignments struct {
+	Assignments []Assignment `json:"assignments" nullable:"false"`
+}
+
+// Balance is the present account of one assignment.
+type Balance struct {
+	Assignment  string           `json:"assignment"`
+	Entity      string           `json:"entity"`
+	Capability  string           `json:"capability"`
+	Scope       []string         `json:"scope" nullable:"false"`
+	Cadence     Cadence          `json:"cadence"`
+	Enforcement string           `json:"enforcement"`
+	Limit       *int64           `json:"limit"`
+	Used        int64            `json:"used"`
+	Reserved    int64            `json:"reserved"`
+	Leased      map[string]int64 `json:"leased" nullable:"false" doc:"by node"`
+	InDoubt     int64            `json:"in_doubt"`
+	Available   *int64           `json:"available" doc:"null: unlimited"`
+	PeriodStart time.Time        `json:"period_start"`
+	ResetsAt    *time.Time       `json:"resets_at" doc:"null: never"`
+}
+
+// TreeRow is one (entity, assignment) of GET …/tree.
+type TreeRow struct {
+	ID        string     `json:"id"`
+	Type      string     `json:"type"`
+	Parent    *string    `json:"parent"`
+	Name      string     `json:"name,omitempty"`
+	Depth     int        `json:"depth"`
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+	Balance
+	Utilization float64 `json:"utilization" doc:"used / limit; 0 when unlimited"`
+}
+
+// Token is an access token. Token.Token is present once, in the answer that made it.
+type Token struct {
+	ID        string     `json:"id,omitempty" readOnly:"true"`
+	Name      string     `json:"name"`
+	Role      string     `json:"role" enum:"root,admin,auditor,service"`
+	Account   *string    `json:"account" required:"false" doc:"null: all accounts"`
+	ExpiresAt *time.Time `json:"expires_at" required:"false"`
+	Token     string     `json:"token,omitempty" readOnly:"true"`
+	CreatedAt *time.Time `json:"created_at,omitempty" readOnly:"true"`
+}
+
+// AuditEntry is one change of the configuration.
+type AuditEntry struct {
+	Seq     uint64          `json:"seq"`
+	At      time.Time       `json:"at"`
+	Actor   Actor           `json:"actor"`
+	Action  string          `json:"action"`
+	Account *string         `json:"account"`
+	Target  string          `json:"target"`
+	From    json.RawMessage `json:"from"`
+	To      json.RawMessage `json:"to"`
+	IP      string          `json:"ip,omitempty"`
+	Index   uint64          `json:"index"`
+	Hash    string          `json:"hash"`
+}
+
+// Actor is who made a change.
+type Actor struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+}
+
+// LedgerLine is one event as the ledger keeps it.
+type LedgerLine struct {
+	Seq          uint64            `json:"seq"`
+	EventID      string            `json:"event_id"`
+	Kind         string            `json:"kind"`
+	Account      string            `json:"account"`
+	Entities     []string          `json:"entities" nullable:"false"`
+	Chain        []string          `json:"chain" nullable:"false"`
+	Key          *string           `json:"key"`
+	Member       *string           `json:"member"`
+	Model        *string           `json:"model"`
+	Usage        map[string]int64  `json:"usage"`
+	PriceVersion *int64            `json:"price_version"`
+	At           time.Time         `json:"at"`
+	ReceivedAt   time.Time         `json:"received_at"`
+	Node         string            `json:"node"`
+	Index        uint64            `json:"index"`
+	Reservation  *string           `json:"reservation"`
+	Overage      bool              `json:"overage"`
+	Late         bool              `json:"late"`
+	Unattributed bool              `json:"unattributed"`
+	Metadata     map[string]string `json:"metadata"`
+}
+
+// Cluster is the answer of GET /v1/cluster.
+type Cluster struct {
+	ID      string   `json:"id"`
+	Node    string   `json:"node"`
+	Leader  *string  `json:"leader"`
+	State   string   `json:"state"`
+	Term    uint64   `json:"term"`
+	Commit  uint64   `json:"commit"`
+	Applied uint64   `json:"applied"`
+	Members []Member `json:"members" nullable:"false"`
+}
+
+// Member is one node of a Cluster.
+type Member struct {
+	ID        string           `json:"id"`
+	Address   string           `json:"address"`
+	Voter     bool             `json:"voter"`
+	Leader    bool             `json:"leader"`
+	Status    string           `json:"status" enum:"live,dead,drained,removed"`
+	Session   uint64           `json:"session" doc:"epoch: grows with every start of the node"`
+	Applied   uint64           `json:"applied"`
+	LastHeard *time.Time       `json:"last_heard"`
+	InDoubt   map[string]int64 `json:"in_doubt,omitempty" doc:"amounts leased to a dead or removed node, by capability"`
+}

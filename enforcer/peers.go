@@ -1,0 +1,170 @@
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// Peers is what the enforcer is given to reach the rest of the cluster. Every
+// method may be called concurrently. An error is one of ErrNoLeader,
+// ErrUnreachable or ErrUnknownOutcome (wrapped), or the context's.
+type Peers interface {
+	// Reconcile hands a part to the leader, which commits it and answers with
+	// the grants for part.Asks, in order. It may be called many times at once.
+	// ErrNoLeader: not done. ErrUnknownOutcome: may or may not be in the log.
+	// A part without content is a heartbeat; it is not logged.
+	Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileReply, error)
+
+	// Call sends one request to the enforcer of another node and decodes its
+	// answer into reply. Requests and replies are the structs of this file.
+	Call(ctx context.Context, node fsm.NodeNum, method Method, req, reply any) error
+
+	// HeardLeader returns when the last reconcile was sent that a leader
+	// answered: the moment up to which this node's replica is known to be fresh.
+	HeardLeader() time.Time
+}
+
+// Errors of Peers.
+var (
+	ErrNoLeader       = errors.New("the cluster has no leader this node can reach")
+	ErrUnreachable    = errors.New("the node cannot be reached")
+	ErrUnknownOutcome = errors.New("the outcome is unknown")
+)
+
+// ReconcileReply is the leader's answer to a part.
+type ReconcileReply struct {
+	Index  uint64      `msgpack:"i"` // log index at which the part was applied; 0 for a heartbeat
+	Grants []fsm.Grant `msgpack:"g,omitempty"`
+	Leader fsm.NodeNum `msgpack:"l"`
+	Commit uint64      `msgpack:"c"` // the leader's applied index; a node further behind than this catches up
+}
+
+// Method names a request between enforcers. Numbers are part of the peer protocol.
+type Method uint8
+
+// The methods, their request and reply types, and who may be asked.
+const (
+	MethodDraw      Method = iota + 1 // DrawRequest → DrawReply, to the holder
+	MethodCancel                      // CancelRequest → Empty, to the holder; repeated until answered
+	MethodConfirm                     // ConfirmRequest → Empty, to the holder
+	MethodExtend                      // ExtendRequest → ExtendReply, to the reservation's origin
+	MethodRelease                     // ReleaseRequest → ReleaseReply, to the reservation's origin
+	MethodIngest                      // IngestRequest → IngestReply, to the origin of the events' reservations
+	MethodHolds                       // HoldsRequest → HoldsReply, to anyone
+	MethodSyncDraws                   // SyncDrawsRequest → Empty, to anyone, by a node that has restarted
+)
+
+// Empty is a reply without content.
+type Empty struct{}
+
+// Hold is an amount set aside of one budget.
+type Hold struct {
+	Budget fsm.BudgetKey `msgpack:"b"`
+	Amount int64         `msgpack:"a"`
+}
+
+// DrawRequest asks a holder to set the holds aside for a reservation of Origin, all or none.
+// Repeating a request (same Reservation) is answered alike.
+type DrawRequest struct {
+	Reservation string      `msgpack:"r"`
+	Origin      fsm.NodeNum `msgpack:"o"`
+	Boot        uint64      `msgpack:"e"` // the origin's session
+	Holds       []Hold      `msgpack:"h"`
+	WaitMS      int64       `msgpack:"w"` // how long the holder may queue it
+}
+
+// DrawStatus is a holder's answer.
+type DrawStatus uint8
+
+// The answers to a draw.
+const (
+	DrawOK          DrawStatus = iota + 1 // set aside and journaled
+	DrawRefused                           // proven: there is no room; Budget and Room say where
+	DrawNotHolder                         // not the holder (any more): apply the log and try again
+	DrawUnavailable                       // cannot be decided in time
+)
+
+// DrawReply answers a draw.
+type DrawReply struct {
+	Status DrawStatus    `msgpack:"s"`
+	Budget fsm.BudgetKey `msgpack:"b,omitempty"` // that refused
+	Used   int64         `msgpack:"u,omitempty"`
+	Room   int64         `msgpack:"m,omitempty"` // spendable there at the refusal: free + the holder's own
+}
+
+// CancelRequest frees a draw, whether or not it was ever made: a draw that arrives after its cancel is refused.
+type CancelRequest struct {
+	Reservation string      `msgpack:"r"`
+	Origin      fsm.NodeNum `msgpack:"o"`
+	Boot        uint64      `msgpack:"e"`
+}
+
+// ConfirmRequest tells the holder the real amounts of a draw before they are settled, so that the rest is free at once.
+type ConfirmRequest struct {
+	Reservation string `msgpack:"r"`
+	Holds       []Hold `msgpack:"h"`
+}
+
+// ExtendRequest and ReleaseRequest forward a caller's wish to the reservation's origin.
+type ExtendRequest struct {
+	Reservation string `msgpack:"r"`
+	Account     string `msgpack:"a"` // that the caller's token covers; empty: all
+	TTLMS       int64  `msgpack:"t"`
+}
+
+// ExtendReply answers ExtendRequest. Code is empty, reservation_unknown or reservation_expired.
+type ExtendReply struct {
+	Code      string `msgpack:"c,omitempty"`
+	ExpiresAt int64  `msgpack:"x"`
+}
+
+// ReleaseRequest: see ExtendRequest.
+type ReleaseRequest struct {
+	Reservation string `msgpack:"r"`
+	Account     string `msgpack:"a"`
+}
+
+// ReleaseReply answers ReleaseRequest with the amounts set free, by capability.
+type ReleaseReply struct {
+	Code     string         `msgpack:"c,omitempty"`
+	Released []fsm.Quantity `msgpack:"r,omitempty"`
+}
+
+// IngestRequest forwards events to the node that holds their reservations.
+// They are validated and resolved, but for their Lines.
+type IngestRequest struct {
+	Events []fsm.Event `msgpack:"e"`
+	Quorum bool        `msgpack:"q"` // wait until they are applied
+}
+
+// IngestReply says what became of each event, in order.
+type IngestReply struct {
+	Results []EventResult `msgpack:"r"`
+}
+
+// EventResult is what became of one event at a node.
+type EventResult struct {
+	Outcome fsm.EventOutcome `msgpack:"o"` // Settled stands for accepted
+	Quorum  bool             `msgpack:"q"` // it is on the disks of a majority
+}
+
+// HoldsRequest asks what a node has set aside of budgets.
+type HoldsRequest struct {
+	Budgets []fsm.BudgetKey `msgpack:"b"` // at most maxHoldsBudgets
+}
+
+// HoldsReply answers with pending + held amounts, in the order asked.
+type HoldsReply struct {
+	Reserved []int64 `msgpack:"r"`
+}
+
+// SyncDrawsRequest says which of Origin's draws from sessions before Boot still
+// stand behind a live reservation. The receiver frees all others.
+type SyncDrawsRequest struct {
+	Origin fsm.NodeNum `msgpack:"o"`
+	Boot   uint64      `msgpack:"e"`
+	Keep   []string    `msgpack:"k"`
+}

@@ -1,0 +1,40 @@
+package fsm
+
+// Observer is told what a batch of log entries changed. It is called by the
+// apply goroutine, after the changes are in the state and in the store and
+// before the next batch; it must not block and must not call Apply. The slices
+// belong to the observer.
+type Observer interface {
+	Applied(c *Changes)
+}
+
+// Changes is what a batch of log entries changed.
+type Changes struct {
+	Index   uint64          // of the last entry of the batch
+	Full    bool            // a snapshot replaced everything: read all from a View, trust nothing kept
+	Config  []string        // accounts whose tree, assignments or freezing changed
+	Global  bool            // entity types, capabilities or settings changed
+	Tokens  bool            // tokens changed
+	Nodes   bool            // membership, deaths, boots changed
+	Budgets []Budget        // every budget touched, as it is now
+	Deleted []uint64        // assignments deleted
+	Events  []EventApplied  // every event seen, with what became of it
+	Seen    []ReleaseResult // every release seen
+}
+
+// EventApplied is one event of the batch.
+type EventApplied struct {
+	Account     string
+	ID          string
+	Node        NodeNum // whose part carried it
+	Reservation string
+	Outcome     EventOutcome
+	Lines       []Line // as applied; empty unless Settled
+}
+
+// ReleaseResult is one release of the batch, applied now or earlier.
+type ReleaseResult struct {
+	Node NodeNum
+	Boot uint64
+	Seq  uint64
+}
