@@ -232,3 +232,25 @@ type Member struct {
 	LastHeard *time.Time       `json:"last_heard"`
 	InDoubt   map[string]int64 `json:"in_doubt,omitempty" doc:"amounts leased to a dead or removed node, by capability"`
 }
+
+// MoveEntity is the body of POST …/entities/{id}/move.
+type MoveEntity struct {
+	Parent string `json:"parent"`
+}
+
+// ForfeitNode is the body of POST /v1/cluster/nodes/{id}/forfeit.
+type ForfeitNode struct {
+	Charge bool `json:"charge" doc:"true: count what the lost node held as used; false: set it free"`
+}
+
+// TransferLeadership is the body of POST /v1/cluster/transfer-leadership.
+type TransferLeadership struct {
+	To string `json:"to,omitempty" doc:"node id; empty: the most suitable"`
+}
+
+// AuditVerification is the answer of GET /v1/audit/verify.
+type AuditVerification struct {
+	Valid    bool    `json:"valid"`
+	Entries  uint64  `json:"entries" doc:"length of the trail"`
+	BrokenAt *uint64 `json:"broken_at" doc:"sequence number of the first entry whose hash does not follow; null: none"`
+}
