@@ -41,20 +41,20 @@ type EntityType struct {
 
 // EntityTypes is the body of PUT /v1/entity-types and its answer.
 type EntityTypes struct {
-	EntityTypes []EntityType `json:"entity_types" nullable:"false"`
+	EntityTypes []EntityType `json:"entity_types" nullable:"false" minItems:"1" maxItems:"1000"`
 }
 
 // Capability is something metered.
 type Capability struct {
 	ID       string `json:"id"`
 	Unit     string `json:"unit,omitempty"`
-	Decimals int    `json:"decimals,omitempty" doc:"10^decimals of the smallest unit make one unit"`
+	Decimals int    `json:"decimals" required:"false" minimum:"0" maximum:"18" doc:"10^decimals of the smallest unit make one unit"`
 	Builtin  bool   `json:"builtin,omitempty" readOnly:"true"`
 }
 
 // Capabilities is the body of PUT /v1/capabilities and its answer.
 type Capabilities struct {
-	Capabilities []Capability `json:"capabilities" nullable:"false"`
+	Capabilities []Capability `json:"capabilities" nullable:"false" minItems:"1" maxItems:"1000"`
 }
 
 // Account is a tenant.
@@ -70,7 +70,7 @@ type Account struct {
 type Entity struct {
 	ID        string            `json:"id"`
 	Type      string            `json:"type"`
-	Parent    *string           `json:"parent,omitempty" doc:"default: the account's root"`
+	Parent    *string           `json:"parent" required:"false" doc:"default: the account's root; null for the root itself"`
 	Name      string            `json:"name,omitempty"`
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Archived  bool              `json:"archived" required:"false" readOnly:"true"`
@@ -80,14 +80,14 @@ type Entity struct {
 
 // Entities is the body of PUT …/entities and its answer.
 type Entities struct {
-	Entities []Entity `json:"entities" nullable:"false"`
+	Entities []Entity `json:"entities" nullable:"false" minItems:"1" maxItems:"1000"`
 }
 
 // Cadence says when a budget starts anew. On the wire it is an object, or a bare string for the cadence in UTC.
 type Cadence struct {
-	Every    string     `json:"every"`
-	Timezone string     `json:"timezone,omitempty"`
-	Anchor   *time.Time `json:"anchor,omitempty"`
+	Every    string     `json:"every" enum:"minute,hour,day,week,month,quarter,year,never"`
+	Timezone string     `json:"timezone,omitempty" doc:"IANA name; default UTC"`
+	Anchor   *time.Time `json:"anchor,omitempty" doc:"a moment at which a period starts; default: calendar boundaries"`
 }
 
 // UnmarshalJSON accepts the object and the bare string.
@@ -105,20 +105,20 @@ type Assignment struct {
 	ID              string     `json:"id,omitempty" readOnly:"true"`
 	Entity          string     `json:"entity"`
 	Capability      string     `json:"capability"`
-	Limit           *int64     `json:"limit" doc:"in the capability's smallest unit; null: unlimited but metered"`
+	Limit           *int64     `json:"limit" minimum:"0" maximum:"1000000000000000000" doc:"in the capability's smallest unit; null: unlimited but metered"`
 	Cadence         Cadence    `json:"cadence"`
 	Enforcement     string     `json:"enforcement,omitempty" enum:"hard,soft" doc:"default hard"`
 	Mode            string     `json:"mode,omitempty" enum:"cap,allocated" doc:"default cap"`
-	Scope           []string   `json:"scope" required:"false" nullable:"false"`
+	Scope           []string   `json:"scope" required:"false" nullable:"false" doc:"entities that must all be in a call's chain for it to apply"`
 	AlertThresholds []int      `json:"alert_thresholds" required:"false" nullable:"false" doc:"percent"`
-	Backfill        bool       `json:"backfill,omitempty"`
+	Backfill        bool       `json:"backfill,omitempty" doc:"count what the present period already saw; only when new and without scope"`
 	CreatedAt       *time.Time `json:"created_at,omitempty" readOnly:"true"`
 	UpdatedAt       *time.Time `json:"updated_at,omitempty" readOnly:"true"`
 }
 
 // Assignments is the body of PUT …/assignments and its answer.
 type Assignments struct {
-	Assignments []Assignment `json:"assignments" nullable:"false"`
+	Assignments []Assignment `json:"assignments" nullable:"false" minItems:"1" maxItems:"1000"`
 }
 
 // Balance is the present account of one assignment.
@@ -131,10 +131,10 @@ type Balance struct {
 	Enforcement string           `json:"enforcement"`
 	Limit       *int64           `json:"limit"`
 	Used        int64            `json:"used"`
-	Reserved    int64            `json:"reserved"`
+	Reserved    int64            `json:"reserved" doc:"live reservations and events on their way into the ledger, on live nodes"`
 	Leased      map[string]int64 `json:"leased" nullable:"false" doc:"by node"`
-	InDoubt     int64            `json:"in_doubt"`
-	Available   *int64           `json:"available" doc:"null: unlimited"`
+	InDoubt     int64            `json:"in_doubt" doc:"leased to nodes that are dead, stopped or removed"`
+	Available   *int64           `json:"available" doc:"limit - used - reserved - in_doubt, at least 0; null: unlimited"`
 	PeriodStart time.Time        `json:"period_start"`
 	ResetsAt    *time.Time       `json:"resets_at" doc:"null: never"`
 }
@@ -148,7 +148,7 @@ type TreeRow struct {
 	Depth     int        `json:"depth"`
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 	Balance
-	Utilization float64 `json:"utilization" doc:"used / limit; 0 when unlimited"`
+	Utilization *float64 `json:"utilization" doc:"used / limit, for display; null: unlimited"`
 }
 
 // Token is an access token. Token.Token is present once, in the answer that made it.
@@ -235,7 +235,7 @@ type Member struct {
 
 // MoveEntity is the body of POST …/entities/{id}/move.
 type MoveEntity struct {
-	Parent string `json:"parent"`
+	Parent string `json:"parent" doc:"entity to hang it under, with its subtree"`
 }
 
 // ForfeitNode is the body of POST /v1/cluster/nodes/{id}/forfeit.
