@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -25,7 +27,11 @@ type Entry struct {
 
 // Machine is the replicated state machine: a state in memory, durable in a
 // Pebble store with the index it has applied. One goroutine applies; any number read.
-type Machine struct{}
+type Machine struct {
+	mu sync.RWMutex // guards s against readers; only the apply goroutine writes
+	s  *state
+	db *pebble.DB
+}
 
 // Open opens or creates the store in dir and loads the hot state. It needs no quorum and no log.
 func Open(dir string, o Options) (*Machine, error) { panic("unwritten") }

@@ -1,0 +1,137 @@
+package fsm
+
+import "encoding/binary"
+
+// The store's key layout. The first byte is the table. Numbers are big-endian, so
+// that keys sort as the numbers do. Ids never contain a NUL (validation sees to
+// it); one that is followed by more is ended by a NUL, so "a" sorts before "ab"
+// and the range of one account is exact. An event id and a reservation id may
+// hold any byte: they come last.
+//
+//	0x01 name                       meta: "format" (bare number), "applied" (see appliedMark), "counters"
+//	's'                             settings
+//	'n' node u16                    node
+//	'f' node u16                    releases seen of the node's present boot
+//	'a' account                     account
+//	'e' account NUL entity          entity
+//	'y' type                        entity type
+//	'c' capability                  capability (built-in ones are not stored)
+//	'i' num u64                     assignment
+//	'j' account NUL assignment-id   assignment number, so that an account's list is a range
+//	'b' num u64, start i64          budget: one period of assignment num
+//	't' token-id                    token
+//	'u' seq u64                     audit entry
+//	'l' account NUL seq u64         ledger line
+//	'v' account NUL event-id        event dedup: body hash and ledger sequence
+//	'r' hour u32, reservation       reservation settled in that hour: the time
+//	'q' slot u16                    command memory: a ring of the latest outcomes
+//
+// Values are a version byte and msgpack, except where noted.
+const (
+	tableMeta         = 0x01
+	tableSettings     = 's'
+	tableNode         = 'n'
+	tableReleases     = 'f'
+	tableAccount      = 'a'
+	tableEntity       = 'e'
+	tableEntityType   = 'y'
+	tableCapability   = 'c'
+	tableAssignment   = 'i'
+	tableAssignmentID = 'j'
+	tableBudget       = 'b'
+	tableToken        = 't'
+	tableAudit        = 'u'
+	tableLedger       = 'l'
+	tableEvent        = 'v'
+	tableReservation  = 'r'
+	tableMemory       = 'q'
+)
+
+var (
+	keyFormat   = []byte("\x01format")
+	keyApplied  = []byte("\x01applied")
+	keyCounters = []byte("\x01counters")
+	keySettings = []byte{tableSettings}
+)
+
+// tableRange returns the bounds of a whole table, [lower, upper).
+func tableRange(table byte) (lower, upper []byte) {
+	return []byte{table}, []byte{table + 1}
+}
+
+// prefixRange returns the bounds of all keys that begin with prefix, [lower, upper).
+func prefixRange(prefix []byte) (lower, upper []byte) {
+	upper = append([]byte(nil), prefix...)
+	for i := len(upper) - 1; i >= 0; i-- {
+		if upper[i]++; upper[i] != 0 {
+			return prefix, upper[:i+1]
+		}
+	}
+	return prefix, nil
+}
+
+// after returns the least key greater than key.
+func after(key []byte) []byte { return append(append([]byte(nil), key...), 0) }
+
+func stringKey(table byte, id string) []byte {
+	return append(append(make([]byte, 0, 1+len(id)), table), id...)
+}
+
+// accountPrefix begins the keys of one account in a table that is grouped by account.
+func accountPrefix(table byte, account string) []byte {
+	return append(append(append(make([]byte, 0, 2+len(account)+MaxIDBytes), table), account...), 0)
+}
+
+func accountKey(id string) []byte    { return stringKey(tableAccount, id) }
+func entityTypeKey(id string) []byte { return stringKey(tableEntityType, id) }
+func capabilityKey(id string) []byte { return stringKey(tableCapability, id) }
+func tokenKey(id string) []byte      { return stringKey(tableToken, id) }
+
+func entityKey(account, id string) []byte {
+	return append(accountPrefix(tableEntity, account), id...)
+}
+
+func assignmentIDKey(account, id string) []byte {
+	return append(accountPrefix(tableAssignmentID, account), id...)
+}
+
+func eventKey(account, id string) []byte {
+	return append(accountPrefix(tableEvent, account), id...)
+}
+
+func ledgerKey(account string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(accountPrefix(tableLedger, account), seq)
+}
+
+func nodeKey(n NodeNum) []byte {
+	return binary.BigEndian.AppendUint16([]byte{tableNode}, uint16(n))
+}
+
+func releasesKey(n NodeNum) []byte {
+	return binary.BigEndian.AppendUint16([]byte{tableReleases}, uint16(n))
+}
+
+func assignmentKey(num uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{tableAssignment}, num)
+}
+
+func auditKey(seq uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{tableAudit}, seq)
+}
+
+func budgetPrefix(num uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 17), tableBudget), num)
+}
+
+// budgetKey flips the sign bit of the start, so that times before 1970 sort first.
+func budgetKey(k BudgetKey) []byte {
+	return binary.BigEndian.AppendUint64(budgetPrefix(k.Assignment), uint64(k.Start)^(1<<63))
+}
+
+func reservationKey(hour uint32, id string) []byte {
+	return append(binary.BigEndian.AppendUint32(append(make([]byte, 0, 5+len(id)), tableReservation), hour), id...)
+}
+
+func memoryKey(slot uint16) []byte {
+	return binary.BigEndian.AppendUint16([]byte{tableMemory}, slot)
+}
