@@ -1,0 +1,57 @@
+package bench
+
+import (
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Histograms record microseconds up to a minute with three significant digits.
+const (
+	maxLatency       = time.Minute
+	latencyPrecision = 3
+)
+
+// Latency is a histogram of durations, safe for concurrent use.
+type Latency struct {
+	mu sync.Mutex
+	h  *hdrhistogram.Histogram
+}
+
+// NewLatency returns an empty histogram.
+func NewLatency() *Latency {
+	return &Latency{h: hdrhistogram.New(1, maxLatency.Microseconds(), latencyPrecision)}
+}
+
+// Record adds a duration. Whatever is longer than a minute counts as a minute.
+func (l *Latency) Record(d time.Duration) {
+	us := min(max(d.Microseconds(), 1), maxLatency.Microseconds())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.h.RecordValue(us) // in range by the line above
+}
+
+// Quantiles are a latency's figures, in microseconds.
+type Quantiles struct {
+	Count int64 `json:"count"`
+	P50   int64 `json:"p50_us"`
+	P90   int64 `json:"p90_us"`
+	P99   int64 `json:"p99_us"`
+	P999  int64 `json:"p99_9_us"`
+	Max   int64 `json:"max_us"`
+}
+
+// Quantiles returns the present figures.
+func (l *Latency) Quantiles() Quantiles {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Quantiles{
+		Count: l.h.TotalCount(),
+		P50:   l.h.ValueAtQuantile(50),
+		P90:   l.h.ValueAtQuantile(90),
+		P99:   l.h.ValueAtQuantile(99),
+		P999:  l.h.ValueAtQuantile(99.9),
+		Max:   l.h.Max(),
+	}
+}
