@@ -24,7 +24,15 @@ type Config struct {
 }
 
 // Enforcer decides calls and records what they used, on one node.
-type Enforcer struct{}
+type Enforcer struct {
+	c     Config // with defaults filled in
+	log   *slog.Logger
+	m     *fsm.Machine
+	peers Peers
+
+	journal *journal
+	ship    *shipper // outbox and shipping of events
+}
 
 // Open restores reservations and outbox and builds the slots. The enforcer
 // admits nothing until Run has started its session.
