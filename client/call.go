@@ -1,0 +1,311 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// safety says which failures of a request may be followed by another try.
+type safety int
+
+const (
+	// repeatable: doing it twice is doing it once. Every failure is retried.
+	repeatable safety = iota
+	// holding: a check that reserves. A lost answer may leave a hold that nobody
+	// knows and that lasts until it expires, so at most one lost answer is retried.
+	holding
+	// once: doing it twice is wrong. Retried only if it was never sent, or was turned away unseen.
+	once
+)
+
+const (
+	maxLostHolds     = 1                      // tries of one reserving call whose answer may be lost and yet be retried
+	retryDelayMin    = 20 * time.Millisecond  // before an endpoint is tried again by the same call
+	retryDelayMax    = time.Second            //
+	defaultRest      = time.Second            // after a 429 that does not say how long
+	maxRest          = 30 * time.Second       // whatever it says
+	maxAnswerBytes   = 64 << 20               // of one answer
+	maxDiscardBytes  = 64 << 10               // read to keep a connection; beyond, it is closed
+	retryTokens      = 20.0                   // retries in a burst
+	retryTokenPerTry = 0.2                    // earned by each call: at most a fifth more load on a sick cluster
+	userAgent        = "bursar-client-go/1.0" //
+)
+
+// request is one call, independent of the endpoint that will serve it.
+type request struct {
+	method, path string // path with its query
+	body         []byte // nil: none
+	contentType  string
+	accept       string
+	safety       safety
+	tryTimeout   time.Duration
+	timeout      time.Duration
+}
+
+// answer is what an endpoint said, with a status below 300.
+type answer struct {
+	contentType string
+	index       uint64 // of the Bursar-Index header; 0: none
+	body        []byte
+	lost        bool // an earlier try may have done it
+}
+
+// caller sends requests: it chooses endpoints, retries, and turns what went wrong into errors.
+type caller struct {
+	pool      *pool
+	http      *http.Client
+	ownHTTP   bool
+	dataPlane bool // has /readyz; a 503 means that nothing was done
+	token     string
+	maxTries  int
+	budget    retryBudget
+}
+
+func newCaller(endpoints []string, token string, h *http.Client, maxTries int, dataPlane bool) (*caller, error) {
+	bases, err := baseURLs(endpoints)
+	if err != nil {
+		return nil, err
+	}
+	if token == "" || strings.ContainsAny(token, " \r\n") {
+		return nil, errors.New("client: no token, or one with spaces")
+	}
+	c := &caller{http: h, dataPlane: dataPlane, token: token, maxTries: maxTries, budget: retryBudget{tokens: retryTokens}}
+	if h == nil {
+		c.http, c.ownHTTP = newHTTPClient(), true
+	}
+	c.pool = newPool(bases, c.http, dataPlane)
+	return c, nil
+}
+
+// close ends background work and, of an HTTP client made here, the idle connections.
+func (c *caller) close() {
+	c.pool.close()
+	if c.ownHTTP {
+		c.http.CloseIdleConnections()
+	}
+}
+
+// failure is one try without success.
+type failure struct {
+	err    error
+	unsent bool          // never left this process
+	turned bool          // turned away: the node says that it did nothing
+	after  time.Duration // the node said when to come back
+	final  bool          // an answer that another try would only repeat
+}
+
+// do sends r until it is answered, its failure must not be retried, or time, tries or the
+// retry budget run out. Errors: *Problem for an answer that says no, the
+// context's if the caller's ended, *UnavailableError otherwise.
+func (c *caller) do(ctx context.Context, r *request) (*answer, error) {
+	c.budget.earn()
+	parent := ctx
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	var tried attempts
+	lost := 0
+	var last failure
+	try := 0
+	for try < c.maxTries {
+		e, rest, fresh := c.pool.pick(tried)
+		if try > 0 {
+			if !c.pause(ctx, rest, fresh, try) || !c.budget.spend() {
+				c.pool.abandoned(e)
+				break
+			}
+		}
+		try++
+		tried |= e.bit
+		a, f := c.try(ctx, parent, e, r)
+		if f == nil {
+			a.lost = lost > 0
+			return a, nil
+		}
+		if f.final {
+			return nil, f.err
+		}
+		last = *f
+		if !f.unsent && !f.turned {
+			lost++
+		}
+		if parent.Err() != nil || !retryable(r.safety, f, lost) {
+			break
+		}
+	}
+	if err := parent.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w (last try: %v)", r.path, err, last.err)
+	}
+	return nil, &UnavailableError{Path: r.path, Tries: try, Unknown: lost > 0, After: last.after, Err: last.err}
+}
+
+func retryable(s safety, f *failure, lost int) bool {
+	switch s {
+	case holding:
+		return lost <= maxLostHolds
+	case once:
+		return f.unsent || f.turned
+	default:
+		return true
+	}
+}
+
+// pause waits before a retry: as long as the node asked, or, on a node that this call has
+// tried before, a backoff. An untried node is asked at once. It reports false
+// if ctx ends first, without waiting for that.
+func (c *caller) pause(ctx context.Context, rest time.Duration, fresh bool, try int) bool {
+	wait := rest
+	if !fresh {
+		wait = max(wait, backoff(retryDelayMin, retryDelayMax, try-1))
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+		return false
+	}
+	return sleep(ctx, wait)
+}
+
+// try sends r to e once. parent is the caller's context: when that ended, the endpoint is not to blame.
+func (c *caller) try(ctx, parent context.Context, e *endpoint, r *request) (*answer, *failure) {
+	ctx, cancel := context.WithTimeout(ctx, r.tryTimeout)
+	defer cancel()
+	start := time.Now()
+	resp, connected, err := c.send(ctx, e.base, r)
+	if err == nil {
+		defer discard(resp.Body)
+		var a *answer
+		if a, err = readAnswer(resp); err == nil {
+			return c.judge(e, r, resp, a, time.Since(start))
+		}
+	}
+	if parent.Err() != nil {
+		c.pool.abandoned(e)
+	} else {
+		c.pool.suspect(e, true)
+	}
+	return nil, &failure{err: err, unsent: !connected}
+}
+
+// send writes the request. connected tells whether bytes may have reached the node.
+func (c *caller) send(ctx context.Context, base string, r *request) (resp *http.Response, connected bool, err error) {
+	var got atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { got.Store(true) }})
+	var body io.Reader = http.NoBody
+	if r.body != nil {
+		body = bytes.NewReader(r.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, body)
+	if err != nil {
+		return nil, false, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Accept", r.accept)
+	if r.body != nil {
+		req.Header.Set("Content-Type", r.contentType)
+	}
+	resp, err = c.http.Do(req)
+	return resp, got.Load(), err
+}
+
+// judge sorts an answer: success, a verdict, or a reason to try again.
+func (c *caller) judge(e *endpoint, r *request, resp *http.Response, a *answer, took time.Duration) (*answer, *failure) {
+	if resp.StatusCode/100 == 2 {
+		c.pool.answered(e, took)
+		return a, nil
+	}
+	f := &failure{err: problem(resp, a)}
+	switch {
+	case resp.StatusCode == http.StatusTooManyRequests:
+		f.turned = true
+		f.after = retryAfter(resp.Header)
+		c.pool.resting(e, f.after)
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		// On the data plane nothing was done. A control-plane write may have been proposed.
+		f.turned = c.dataPlane
+		f.after = retryAfterOr(resp.Header, 0)
+		c.pool.suspect(e, false)
+	case resp.StatusCode >= 500:
+		c.pool.suspect(e, true)
+	default:
+		f.final = true
+		c.pool.answered(e, took)
+	}
+	return nil, f
+}
+
+func readAnswer(resp *http.Response) (*answer, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxAnswerBytes {
+		return nil, fmt.Errorf("the answer is over %d bytes", maxAnswerBytes)
+	}
+	index, _ := strconv.ParseUint(resp.Header.Get("Bursar-Index"), 10, 64)
+	return &answer{contentType: resp.Header.Get("Content-Type"), index: index, body: body}, nil
+}
+
+// problem makes a *Problem of an error answer, also of one that is none of ours
+// (a proxy's): that one has the code "http_<status>".
+func problem(resp *http.Response, a *answer) *Problem {
+	p := new(Problem)
+	isJSON := strings.HasPrefix(a.contentType, typeProblem) || strings.HasPrefix(a.contentType, typeJSON)
+	if !isJSON || json.Unmarshal(a.body, p) != nil || p.Code == "" {
+		p = &Problem{Code: "http_" + strconv.Itoa(resp.StatusCode), Title: http.StatusText(resp.StatusCode)}
+	}
+	p.Status = resp.StatusCode
+	return p
+}
+
+func retryAfter(h http.Header) time.Duration { return retryAfterOr(h, defaultRest) }
+
+// retryAfterOr reads Retry-After in seconds or as a date.
+func retryAfterOr(h http.Header, def time.Duration) time.Duration {
+	v := h.Get("Retry-After")
+	if s, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return min(time.Duration(s)*time.Second, maxRest)
+	}
+	if t, err := http.ParseTime(v); err == nil {
+		return min(max(time.Until(t), 0), maxRest)
+	}
+	return def
+}
+
+// discard reads what is left of a body, so that its connection can be used again.
+func discard(body io.ReadCloser) {
+	_, _ = io.CopyN(io.Discard, body, maxDiscardBytes)
+	_ = body.Close()
+}
+
+// retryBudget keeps retries a fraction of calls, so that clients do not bury a
+// cluster that is already down. Safe for concurrent use.
+type retryBudget struct {
+	mu     sync.Mutex
+	tokens float64
+}
+
+func (b *retryBudget) earn() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tokens = min(b.tokens+retryTokenPerTry, retryTokens)
+}
+
+func (b *retryBudget) spend() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
