@@ -51,14 +51,13 @@ type request struct {
 	safety       safety
 	tryTimeout   time.Duration
 	timeout      time.Duration
+	deletes      bool // a 404 to a retry means that a try whose answer was lost had done it
 }
 
 // answer is what an endpoint said, with a status below 300.
 type answer struct {
 	contentType string
-	index       uint64 // of the Bursar-Index header; 0: none
 	body        []byte
-	lost        bool // an earlier try may have done it
 }
 
 // caller sends requests: it chooses endpoints, retries, and turns what went wrong into errors.
@@ -129,10 +128,12 @@ func (c *caller) do(ctx context.Context, r *request) (*answer, error) {
 		tried |= e.bit
 		a, f := c.try(ctx, parent, e, r)
 		if f == nil {
-			a.lost = lost > 0
 			return a, nil
 		}
 		if f.final {
+			if r.deletes && lost > 0 && errors.Is(f.err, ErrNotFound) {
+				return &answer{}, nil
+			}
 			return nil, f.err
 		}
 		last = *f
@@ -251,8 +252,7 @@ func readAnswer(resp *http.Response) (*answer, error) {
 	if len(body) > maxAnswerBytes {
 		return nil, fmt.Errorf("the answer is over %d bytes", maxAnswerBytes)
 	}
-	index, _ := strconv.ParseUint(resp.Header.Get("Bursar-Index"), 10, 64)
-	return &answer{contentType: resp.Header.Get("Content-Type"), index: index, body: body}, nil
+	return &answer{contentType: resp.Header.Get("Content-Type"), body: body}, nil
 }
 
 // problem makes a *Problem of an error answer, also of one that is none of ours

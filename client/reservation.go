@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 )
@@ -133,6 +134,7 @@ func (r *Reservation) seal(e Event) *Event {
 		e.Member = r.request.Member
 	}
 	e.Reservation = r.decision.Reservation
+	e.Usage, e.Metadata = maps.Clone(e.Usage), maps.Clone(e.Metadata)
 	r.event = &e
 	return r.event
 }
