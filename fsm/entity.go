@@ -22,15 +22,18 @@ const TypeAccount = "account"
 // Entity is a node of an account's tree. The root has the account's id, the
 // type TypeAccount and no parent.
 type Entity struct {
-	Account   string            `msgpack:"account"`
-	ID        string            `msgpack:"id"`
-	Type      string            `msgpack:"type"`
-	Parent    string            `msgpack:"parent,omitempty"`
-	Name      string            `msgpack:"name,omitempty"`
-	Metadata  map[string]string `msgpack:"metadata,omitempty"`
-	Archived  bool              `msgpack:"archived,omitempty"` // by its own archive call or an ancestor's
-	CreatedAt int64             `msgpack:"created_at"`
-	UpdatedAt int64             `msgpack:"updated_at"`
+	Account  string            `msgpack:"account"`
+	ID       string            `msgpack:"id"`
+	Type     string            `msgpack:"type"`
+	Parent   string            `msgpack:"parent,omitempty"`
+	Name     string            `msgpack:"name,omitempty"`
+	Metadata map[string]string `msgpack:"metadata,omitempty"`
+	Archived bool              `msgpack:"archived,omitempty"` // by its own archive call or an ancestor's
+	// ArchivedBy is the entity whose archive call took this one along; it alone
+	// brings it back. Empty unless Archived.
+	ArchivedBy string `msgpack:"archived_by,omitempty"`
+	CreatedAt  int64  `msgpack:"created_at"`
+	UpdatedAt  int64  `msgpack:"updated_at"`
 }
 
 // Capability is something metered. Amounts are integers in its smallest unit:

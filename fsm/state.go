@@ -25,7 +25,7 @@ type state struct {
 
 	// budgets holds, by assignment and ascending by start, every stored budget
 	// whose period ended less than budgetKeep ago, and perhaps some older ones.
-	budgets map[uint64][]*Budget
+	budgets map[uint64][]*cachedBudget
 	held    map[BudgetKey]struct{} // those of budgets that have a holder
 	expiry  expiryQueue            // when to forget which budget
 
@@ -36,6 +36,8 @@ type state struct {
 	auditHash [32]byte
 
 	memory memory
+
+	settledFrom uint32 // hour; markers of reservations settled before it are deleted
 }
 
 // tenant is an account with its tree.
@@ -44,6 +46,7 @@ type tenant struct {
 	entities    map[string]*Entity
 	children    map[string][]string      // by parent, ascending
 	assignments map[string][]*Assignment // by entity, ascending by Num
+	carved      carved                   // those that are allocated
 	ledgerSeq   uint64
 }
 
@@ -55,7 +58,7 @@ func newState() *state {
 		accounts:       map[string]*tenant{},
 		nextAssignment: 1,
 		assignments:    map[uint64]*Assignment{},
-		budgets:        map[uint64][]*Budget{},
+		budgets:        map[uint64][]*cachedBudget{},
 		held:           map[BudgetKey]struct{}{},
 		tokens:         map[[32]byte]*Token{},
 		tokenIDs:       map[string]*Token{},
@@ -74,6 +77,7 @@ func newTenant(a Account) *tenant {
 		entities:    map[string]*Entity{},
 		children:    map[string][]string{},
 		assignments: map[string][]*Assignment{},
+		carved:      carved{},
 	}
 }
 
@@ -98,9 +102,11 @@ func (s *state) addAssignment(a *Assignment) {
 	list := t.assignments[a.Entity]
 	i, found := slices.BinarySearchFunc(list, a.Num, func(a *Assignment, num uint64) int { return cmp.Compare(a.Num, num) })
 	if found {
+		t.carved.replace(list[i], a)
 		list[i] = a
 		return
 	}
+	t.carved.replace(nil, a)
 	t.assignments[a.Entity] = slices.Insert(list, i, a)
 }
 
@@ -108,6 +114,7 @@ func (s *state) addAssignment(a *Assignment) {
 func (s *state) removeAssignment(a *Assignment) {
 	delete(s.assignments, a.Num)
 	t := s.accounts[a.Account]
+	t.carved.replace(a, nil)
 	list := slices.DeleteFunc(t.assignments[a.Entity], func(b *Assignment) bool { return b.Num == a.Num })
 	if len(list) == 0 {
 		delete(t.assignments, a.Entity)
