@@ -5,7 +5,9 @@
 // decisions by code, latencies, and whether ledger, balances and the trace's own
 // sums agree to the unit.
 //
-// Load is open loop: a call starts when the trace says, whether or not earlier
+// Load sends check+reserve at a fixed rate, to read latencies off.
+//
+// Both are open loop: a call starts when the trace says, whether or not earlier
 // ones have been answered, and its latency counts from that intended start. A
 // stalled server therefore shows up as latency instead of as fewer calls
 // (the "coordinated omission" that closed loops suffer from).
@@ -13,8 +15,11 @@
 // Map of the files:
 //
 //	trace.go    reading a trace
-//	tree.go     the account, its tree and its budgets
-//	replay.go   the open loop
+//	tree.go     the tree, who calls, and the budgets
+//	account.go  making the account
+//	loop.go     the open loop
+//	replay.go   a trace through check+reserve → ingest
+//	load.go     check+reserve at a fixed rate
 //	latency.go  histograms
 //	proof.go    ledger = balances = trace
 //	report.go   text and JSON
