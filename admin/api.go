@@ -2,11 +2,17 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
+	"reflect"
+	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/bursar-dev/bursar/client"
 	"github.com/bursar-dev/bursar/cluster"
 	"github.com/bursar-dev/bursar/fsm"
 )
@@ -27,17 +33,134 @@ type Config struct {
 	// Reserved returns, in order, what the live nodes have set aside of the
 	// budgets: live reservations and events on their way into the ledger.
 	Reserved func(ctx context.Context, budgets []fsm.BudgetKey) ([]int64, error)
-	Ready    func() error // why this node may not decide now, or nil
-	Gatherer prometheus.Gatherer
+	Ready    func() error        // why this node may not decide now, or nil
+	Gatherer prometheus.Gatherer // nil: no metrics
 	NodeName string
 	Logger   *slog.Logger // nil: slog.Default()
 }
 
+// api is the control plane on one node. It keeps no state of its own.
+type api struct {
+	cluster  Cluster
+	machine  *fsm.Machine
+	reserved func(ctx context.Context, budgets []fsm.BudgetKey) ([]int64, error)
+	ready    func() error
+	node     string
+	log      *slog.Logger
+	huma     huma.API
+	streams  chan struct{} // a place for each ledger stream in progress
+}
+
 // New returns the complete handler of the control plane.
-func New(c Config) http.Handler { panic("unwritten") }
+func New(c Config) http.Handler {
+	a := &api{
+		cluster: c.Cluster, machine: c.Machine, reserved: c.Reserved, ready: c.Ready, node: c.NodeName,
+		log:     c.Logger,
+		streams: make(chan struct{}, maxStreams),
+	}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	mux := http.NewServeMux()
+	a.huma = humago.New(mux, documentConfig())
+	describeCadence(a.huma.OpenAPI().Components.Schemas)
 
-// NewServer returns a server for h with the control plane's timeouts and limits. The caller sets its address or listener.
-func NewServer(h http.Handler) *http.Server { panic("unwritten") }
+	a.accountRoutes()
+	a.catalogRoutes()
+	a.entityRoutes()
+	a.assignmentRoutes()
+	a.balanceRoutes()
+	a.treeRoutes()
+	a.ledgerRoutes()
+	a.tokenRoutes()
+	a.auditRoutes()
+	a.memberRoutes()
+	a.probeRoutes(mux, c.Gatherer)
+	a.documentRoute(mux)
+	return a.harden(router{mux})
+}
 
-// Metrics registers collectors of the raft state and the members.
-func Metrics(reg prometheus.Registerer, m *fsm.Machine, c Cluster) { panic("unwritten") }
+// documentConfig is huma's configuration: plain JSON, no pages or links of its own.
+func documentConfig() huma.Config {
+	c := huma.DefaultConfig("Bursar control plane", "v1")
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.CreateHooks = nil
+	c.Info.Description = "Configure budgets and read the books, on any node. Amounts are integers in a capability's smallest unit."
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "an access token (bt_…); see /v1/tokens"},
+	}
+	return c
+}
+
+// documentRoute serves the OpenAPI document, which is complete once every route is registered.
+func (a *api) documentRoute(mux *http.ServeMux) {
+	a.describePlain("/openapi.json", "get-openapi", "This document", "application/json")
+	document, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		panic("admin: the OpenAPI document cannot be encoded: " + err.Error()) // a route is declared wrongly
+	}
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(document)
+	})
+}
+
+// describePlain documents a route that takes no token and is not huma's.
+func (a *api) describePlain(path, id, summary, contentType string) {
+	a.huma.OpenAPI().AddOperation(&huma.Operation{
+		Method: http.MethodGet, Path: path, OperationID: id, Summary: summary, Tags: []string{"node"},
+		Responses: map[string]*huma.Response{"200": {
+			Description: http.StatusText(http.StatusOK),
+			Content:     map[string]*huma.MediaType{contentType: {}},
+		}},
+	})
+}
+
+// describeCadence documents the two forms in which a cadence may be sent.
+func describeCadence(registry huma.Registry) {
+	ref := registry.Schema(reflect.TypeFor[client.Cadence](), true, "")
+	s := registry.SchemaFromRef(ref.Ref)
+	object := *s
+	*s = huma.Schema{
+		Description: "when a budget starts anew; a bare string is the same in UTC",
+		OneOf: []*huma.Schema{
+			{Type: huma.TypeString, Enum: object.Properties["every"].Enum},
+			&object,
+		},
+	}
+}
+
+// schemaOf returns a reference to the schema of a wire type.
+func schemaOf[T any](a *api) *huma.Schema {
+	return a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
+}
+
+// applied returns the log index this node stands at.
+func (a *api) applied() uint64 {
+	index, _ := a.machine.Applied()
+	return index
+}
+
+// view reads the replica at one index.
+func (a *api) view(f func(v *fsm.View) error) (index uint64, err error) {
+	a.machine.View(func(v *fsm.View) {
+		index = v.Index()
+		err = f(v)
+	})
+	return index, err
+}
+
+// propose commits a command in the caller's name and returns once every live
+// node, this one included, has applied it.
+func (a *api) propose(ctx context.Context, body fsm.Body) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	index, err := a.cluster.Propose(ctx, whoAsks(ctx).actor(), body)
+	if err != nil {
+		return err
+	}
+	return a.machine.WaitApplied(ctx, index)
+}
+
+// now is the time periods are looked up by, in Unix milliseconds.
+func now() int64 { return time.Now().UnixMilli() }

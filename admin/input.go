@@ -1,0 +1,80 @@
+package admin
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/bursar-dev/bursar/client"
+)
+
+// readInput checks a request's query against op and reads and checks its body.
+// An empty body counts as an empty object. What it returns fits op's schema.
+func (a *api) readInput(op *huma.Operation, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	wrong := checkQuery(op, r.URL)
+	var body []byte
+	if takesBody(op) {
+		var err error
+		if body, err = readBody(w, r); err != nil {
+			return nil, err
+		}
+		if len(bytes.TrimSpace(body)) == 0 {
+			body = []byte("{}")
+		}
+		wrong = append(wrong, checkDocument(a.huma.OpenAPI().Components.Schemas, bodySchema(op), body)...)
+	}
+	if len(wrong) > 0 {
+		return nil, invalidFields(wrong)
+	}
+	return body, nil
+}
+
+// readBody reads at most maxBodyBytes within bodyTimeout. The deadline is lifted
+// afterwards: one that passed while a write waits for the cluster would cancel it.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	tooLarge := newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "a request body may have at most %d bytes", maxBodyBytes)
+	if r.ContentLength > maxBodyBytes {
+		return nil, tooLarge
+	}
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // unsupported only by recorders in tests
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	rc.SetReadDeadline(time.Time{})
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return nil, tooLarge
+	}
+	if err != nil {
+		return nil, invalidFields([]client.FieldError{{Field: "body", Message: "did not arrive whole"}})
+	}
+	return body, nil
+}
+
+// checkedContext hands a body that has been read and checked on to huma.
+type checkedContext struct {
+	adapterContext
+	body []byte
+}
+
+// adapterContext is embedded under this name because huma.Context has a method Context.
+type adapterContext huma.Context
+
+// Unwrap returns the context of the adapter.
+func (c *checkedContext) Unwrap() huma.Context { return c.adapterContext }
+
+// BodyReader returns the body that was checked.
+func (c *checkedContext) BodyReader() io.Reader { return bytes.NewReader(c.body) }
+
+// SetReadDeadline does nothing: the body has been read.
+func (c *checkedContext) SetReadDeadline(time.Time) error { return nil }
+
+// Header hides what the caller called the body: it has been read as JSON.
+func (c *checkedContext) Header(name string) string {
+	if name == "Content-Type" {
+		return "application/json"
+	}
+	return c.adapterContext.Header(name)
+}
