@@ -1,27 +1,102 @@
 package fsm
 
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+)
+
 // Queries page through what the store holds, in key order, each at a consistent
 // point. after is exclusive and empty at the start; next is empty at the end.
-// They take no lock that applying waits for.
+// They take no lock that applying waits for. A page has at most MaxPage items,
+// whatever limit says, and at least one if there is any.
+
+// MaxPage is the most items one query returns.
+const MaxPage = 1_000
+
+func pageSize(limit int) int { return min(max(limit, 1), MaxPage) }
+
+// page reads a page of the keys that begin with prefix; the rest of a key is
+// what after and next mean. pick returns false to leave a value out. At most
+// maxScan values are read, so a page may be short, or empty, and still have a next.
+func page[T any](m *Machine, prefix []byte, after string, limit int, pick func(value []byte) (T, bool, error)) (items []T, next string, err error) {
+	limit = pageSize(limit)
+	lower, upper := prefixRange(prefix)
+	if after != "" {
+		lower = append(slices.Concat(prefix, []byte(after)), 0)
+	}
+	var last string // of the keys read
+	read := 0
+	err = m.scan(lower, upper, false, func(key, value []byte) (bool, error) {
+		if len(items) == limit || read == maxScan {
+			next = last
+			return false, nil
+		}
+		read++
+		last = string(key[len(prefix):])
+		item, keep, err := pick(value)
+		if keep {
+			items = append(items, item)
+		}
+		return true, err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return items, next, nil
+}
+
+// maxScan bounds how many stored values one filtered query reads.
+const maxScan = 10_000
+
+// all picks every value.
+func all[T any](value []byte) (item T, keep bool, err error) {
+	err = decodeValue(value, &item)
+	return item, err == nil, err
+}
 
 // ListAccounts lists accounts by id.
 func (m *Machine) ListAccounts(after string, limit int) (items []Account, next string, err error) {
-	panic("unwritten")
+	return page(m, []byte{tableAccount}, after, limit, all[Account])
 }
 
 // ListEntityTypes lists entity types by id.
 func (m *Machine) ListEntityTypes(after string, limit int) (items []EntityType, next string, err error) {
-	panic("unwritten")
+	return page(m, []byte{tableEntityType}, after, limit, all[EntityType])
 }
 
 // ListCapabilities lists capabilities by id, built-in ones included.
 func (m *Machine) ListCapabilities(after string, limit int) (items []Capability, next string, err error) {
-	panic("unwritten")
+	caps := map[string]Capability{}
+	for _, c := range Builtins() {
+		caps[c.ID] = c
+	}
+	// All of them are read, at most MaxCapabilities, because built-in ones are not stored.
+	lower, upper := tableRange(tableCapability)
+	err = m.scan(lower, upper, false, func(_, value []byte) (bool, error) {
+		c, _, err := all[Capability](value)
+		caps[c.ID] = c
+		return true, err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	limit = pageSize(limit)
+	for _, id := range slices.Sorted(maps.Keys(caps)) {
+		if id <= after {
+			continue
+		}
+		if len(items) == limit {
+			return items, items[limit-1].ID, nil
+		}
+		items = append(items, caps[id])
+	}
+	return items, "", nil
 }
 
 // ListEntities lists an account's entities by id, the root included.
 func (m *Machine) ListEntities(account, after string, limit int) (items []Entity, next string, err error) {
-	panic("unwritten")
+	return page(m, accountPrefix(tableEntity, account), after, limit, all[Entity])
 }
 
 // AssignmentFilter narrows ListAssignments; empty fields match all.
@@ -30,17 +105,49 @@ type AssignmentFilter struct {
 	Capability string
 }
 
-// ListAssignments lists an account's assignments by id (which is by creation time).
+// ListAssignments lists an account's assignments by id (which is by creation
+// time). With a filter it reads at most maxScan of them a call: a page may be
+// short, or empty, and still have a next.
 func (m *Machine) ListAssignments(account string, f AssignmentFilter, after string, limit int) (items []Assignment, next string, err error) {
-	panic("unwritten")
+	prefix := accountPrefix(tableAssignmentID, account)
+	return page(m, prefix, after, limit, func(value []byte) (Assignment, bool, error) {
+		a, ok, err := m.assignmentByNum(value)
+		ok = ok && (f.Entity == "" || f.Entity == a.Entity) && (f.Capability == "" || f.Capability == a.Capability)
+		return a, ok, err
+	})
+}
+
+// assignmentByNum reads the assignment whose number is stored under an id. It
+// may have been deleted since the number was read.
+func (m *Machine) assignmentByNum(value []byte) (a Assignment, ok bool, err error) {
+	var num uint64
+	if err := decodeValue(value, &num); err != nil {
+		return a, false, err
+	}
+	ok, err = m.get(assignmentKey(num), &a)
+	return a, ok, err
 }
 
 // Assignment returns one assignment of an account by id, or ErrNotFound.
-func (m *Machine) Assignment(account, id string) (Assignment, error) { panic("unwritten") }
+func (m *Machine) Assignment(account, id string) (Assignment, error) {
+	var num uint64
+	ok, err := m.get(assignmentIDKey(account, id), &num)
+	var a Assignment
+	if ok {
+		ok, err = m.get(assignmentKey(num), &a)
+	}
+	if err == nil && !ok {
+		return Assignment{}, notFound("account %q has no assignment %q", account, id)
+	}
+	return a, err
+}
 
 // ListTokens lists tokens by id; account empty: all, otherwise only those of the account.
 func (m *Machine) ListTokens(account, after string, limit int) (items []Token, next string, err error) {
-	panic("unwritten")
+	return page(m, []byte{tableToken}, after, limit, func(value []byte) (Token, bool, error) {
+		k, ok, err := all[Token](value)
+		return k, ok && (account == "" || k.Account == account), err
+	})
 }
 
 // AuditFilter narrows ListAudit; zero fields match all. From is inclusive, To exclusive.
@@ -52,14 +159,78 @@ type AuditFilter struct {
 	From, To int64
 }
 
-// ListAudit lists audit entries newest first; after is the sequence number to continue below, 0 at the start.
-func (m *Machine) ListAudit(f AuditFilter, after uint64, limit int) (items []AuditEntry, next uint64, err error) {
-	panic("unwritten")
+func (f *AuditFilter) match(e *AuditEntry) bool {
+	switch n := len(f.Action); {
+	case n == 0:
+	case f.Action[n-1] == '.':
+		if len(e.Action) < n || e.Action[:n] != f.Action {
+			return false
+		}
+	case e.Action != f.Action:
+		return false
+	}
+	return (f.Account == "" || f.Account == e.Account) &&
+		(f.Actor == "" || f.Actor == e.Actor.ID) &&
+		(f.Target == "" || f.Target == e.Target) &&
+		(f.From == 0 || e.At >= f.From) && (f.To == 0 || e.At < f.To)
 }
 
-// VerifyAudit recomputes the audit trail's hash chain and returns its length, or
-// the first sequence number at which it breaks.
-func (m *Machine) VerifyAudit() (entries, brokenAt uint64, err error) { panic("unwritten") }
+// ListAudit lists audit entries newest first; after is the sequence number to
+// continue below, 0 at the start. It reads at most maxScan entries a call: a page may be
+// short, or empty, and still have a next.
+func (m *Machine) ListAudit(f AuditFilter, after uint64, limit int) (items []AuditEntry, next uint64, err error) {
+	lower, upper := tableRange(tableAudit)
+	if after != 0 {
+		upper = auditKey(after)
+	}
+	return sequence(m, lower, upper, true, limit, func(value []byte) (AuditEntry, verdict, error) {
+		var e AuditEntry
+		if err := decodeValue(value, &e); err != nil {
+			return e, leave, err
+		}
+		if f.From != 0 && e.At < f.From {
+			return e, stop, nil // the log's clock never goes back
+		}
+		if !f.match(&e) {
+			return e, leave, nil
+		}
+		return e, keep, nil
+	})
+}
+
+// verdict says what becomes of a value that a query read.
+type verdict int
+
+const (
+	leave verdict = iota // leave it out
+	keep
+	stop // nothing beyond it can match
+)
+
+// sequence reads a page of keys in [lower, upper) that end with a sequence number. next is the
+// number of the last value read, 0 at the end.
+func sequence[T any](m *Machine, lower, upper []byte, reverse bool, limit int, pick func(value []byte) (T, verdict, error)) (items []T, next uint64, err error) {
+	limit = pageSize(limit)
+	var last uint64
+	read := 0
+	err = m.scan(lower, upper, reverse, func(key, value []byte) (bool, error) {
+		if len(items) == limit || read == maxScan {
+			next = last
+			return false, nil
+		}
+		read++
+		last = binary.BigEndian.Uint64(key[len(key)-8:])
+		item, v, err := pick(value)
+		if v == keep {
+			items = append(items, item)
+		}
+		return v != stop, err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return items, next, nil
+}
 
 // LedgerFilter narrows ListLedger; zero fields match all.
 type LedgerFilter struct {
@@ -73,26 +244,54 @@ type LedgerFilter struct {
 	OldestFirst  bool
 }
 
+func (f *LedgerFilter) match(e *Event) bool {
+	return (f.Entity == "" || slices.Contains(e.Chain, f.Entity)) &&
+		(f.Model == "" || f.Model == e.Model) &&
+		(f.Key == "" || f.Key == e.Key) &&
+		(f.EventID == "" || f.EventID == e.ID) &&
+		(f.Capability == "" || slices.ContainsFunc(e.Usage, func(q Quantity) bool { return q.Capability == f.Capability })) &&
+		(f.From == 0 || e.At >= f.From) && (f.To == 0 || e.At < f.To) &&
+		(!f.Unattributed || e.Unattributed)
+}
+
 // ListLedger lists an account's lines by sequence number, newest first unless
-// OldestFirst; after is exclusive, 0 at the start. It reads at most
-// maxLedgerScan lines a call: a page may be short, or empty, and still have a next.
+// OldestFirst; after is exclusive, 0 at the start. It reads at most maxScan
+// lines a call: a page may be short, or empty, and still have a next.
 func (m *Machine) ListLedger(account string, f LedgerFilter, after uint64, limit int) (items []LedgerLine, next uint64, err error) {
-	panic("unwritten")
+	if f.EventID != "" {
+		line, ok, err := m.ledgerLine(account, f.EventID)
+		passed := after != 0 && (line.Seq == after || (line.Seq < after) == f.OldestFirst)
+		if err != nil || !ok || passed || !f.match(&line.Event) {
+			return nil, 0, err
+		}
+		return []LedgerLine{line}, 0, nil
+	}
+	lower, upper := prefixRange(accountPrefix(tableLedger, account))
+	switch {
+	case after == 0:
+	case f.OldestFirst:
+		lower = ledgerKey(account, after+1)
+	default:
+		upper = ledgerKey(account, after)
+	}
+	return sequence(m, lower, upper, !f.OldestFirst, limit, func(value []byte) (LedgerLine, verdict, error) {
+		var line LedgerLine
+		if err := decodeValue(value, &line); err != nil {
+			return line, leave, err
+		}
+		if !f.match(&line.Event) {
+			return line, leave, nil
+		}
+		return line, keep, nil
+	})
 }
 
-// TreeRow is one assignment of one entity with its present budget.
-type TreeRow struct {
-	Entity     Entity
-	Depth      int // of the entity; the root is 1
-	Assignment Assignment
-	Budget     Budget
-	Start, End int64
-}
-
-// Rows calls f for every assignment of account whose entity lies in the subtree
-// of root (empty: the whole account), parents before children, siblings by id, at most depth levels
-// down (0: all), with the budget of the period that contains now. Archived
-// entities are left out. f returning false stops it.
-func (v *View) Rows(account, root string, depth int, now int64, f func(TreeRow) bool) {
-	panic("unwritten")
+// ledgerLine reads the line of an event through the index that finds duplicates.
+func (m *Machine) ledgerLine(account, eventID string) (line LedgerLine, ok bool, err error) {
+	_, seq, ok, err := m.Event(account, eventID)
+	if err != nil || !ok {
+		return line, false, err
+	}
+	ok, err = m.get(ledgerKey(account, seq), &line)
+	return line, ok, err
 }
