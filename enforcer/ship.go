@@ -1,0 +1,335 @@
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// shipper carries accepted events from this node's disk into the log. An event
+// passes these states:
+//
+//	claimed   its id is taken; it is being resolved and written to the outbox
+//	queued    durable here, not sent or not delivered
+//	sent      handed to a leader; the outcome is unknown until it is seen applied
+//	done      seen applied here; gone from the outbox soon after
+//
+// An error of Peers never means that an event was not settled: only ErrNoLeader
+// puts it back in the queue at once, anything else leaves it sent until resendAfter
+// has passed. Sending twice is harmless, the state machine settles an id once.
+type shipper struct {
+	log     *slog.Logger
+	peers   Peers
+	node    fsm.NodeNum
+	session func() *fsm.Part // an empty part of the present session
+	index   func() uint64    // log index that the replica stands at
+	outbox  *outbox
+	fs      vfs.FS
+	dir     string
+
+	mu      sync.Mutex
+	events  map[eventKey]*shipment // claimed, queued and sent ones
+	bytes   int64                  // of the durable ones
+	queue   []*shipment            // to send, oldest first
+	flight  []sending              // by time
+	settled []*shipment            // seen applied, not yet announced; see complete
+	garbage []uint64               // sequences to remove from the outbox
+	idle    chan struct{}          // closed while there are no events
+
+	wake    chan struct{} // holds one: something is queued
+	slots   chan struct{} // one per part in flight
+	diskErr atomic.Pointer[error]
+}
+
+// eventKey is what makes an event exactly-once.
+type eventKey struct{ account, id string }
+
+// shipment is one event on its way.
+type shipment struct {
+	outboxEntry
+	key    eventKey
+	batch  *shipBatch
+	stored bool // durable here
+
+	sends     int
+	sentAt    time.Time // zero: not since it was queued
+	committed uint64    // log index a leader says it has; 0: unknown
+	restored  bool      // from before this process
+	done      bool
+	outcome   fsm.EventOutcome
+	waiters   []*ackWaiter
+}
+
+// sending is one time that an event was sent. It is out of date once the event
+// is done or has been sent again.
+type sending struct {
+	sh *shipment
+	at time.Time
+}
+
+func (f sending) stale() bool { return f.sh.done || !f.sh.sentAt.Equal(f.at) }
+
+// shipBatch is what was claimed together and becomes durable together.
+type shipBatch struct {
+	stored chan struct{} // closed when the outbox has answered
+	err    error         // set before
+}
+
+// ackWaiter waits until a number of events are seen applied.
+type ackWaiter struct {
+	left int // guarded by shipper.mu
+	done chan struct{}
+}
+
+const (
+	maxPartEvents   = 512     // events of one part
+	maxPartBytes    = 1 << 20 // encoded bytes of one part's events; one event may be larger
+	maxPartsSent    = 8       // parts in flight
+	shipGather      = 1 * time.Millisecond
+	resendAfter     = 500 * time.Millisecond
+	shipTick        = 100 * time.Millisecond // resends, outbox removal
+	partTimeout     = 2 * time.Second
+	minShipBackoff  = 20 * time.Millisecond // after ErrNoLeader, doubling
+	maxShipBackoff  = 500 * time.Millisecond
+	minFreeDisk     = 64 << 20 // bytes; with less free the node takes no events
+	diskCheckPeriod = time.Second
+)
+
+// errDiskFull takes a node out before its stores fail.
+var errDiskFull = fmt.Errorf("%w: the disk is nearly full", ErrUnavailable)
+
+// shipConfig is what a shipper is made of.
+type shipConfig struct {
+	log     *slog.Logger
+	fs      vfs.FS
+	dir     string
+	node    fsm.NodeNum
+	peers   Peers
+	session func() *fsm.Part
+	index   func() uint64
+	known   func(account, id string) (bool, error) // whether the replica has the event
+}
+
+// openShipper opens the outbox and takes up what stands in it, dropping what the
+// replica has already. Nothing is sent before run.
+func openShipper(c shipConfig) (*shipper, error) {
+	box, entries, err := openOutbox(c.fs, c.dir, c.log)
+	if err != nil {
+		return nil, err
+	}
+	s := &shipper{
+		log: c.log, peers: c.peers, node: c.node, session: c.session, index: c.index, outbox: box, fs: c.fs, dir: c.dir,
+		events: make(map[eventKey]*shipment), idle: make(chan struct{}),
+		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxPartsSent),
+	}
+	for _, e := range entries {
+		key := eventKey{e.ev.Account, e.ev.ID}
+		known, err := c.known(key.account, key.id)
+		if err != nil {
+			return nil, errors.Join(err, box.close())
+		}
+		if known || s.events[key] != nil {
+			s.garbage = append(s.garbage, e.seq)
+			continue
+		}
+		sh := &shipment{outboxEntry: e, key: key, stored: true, restored: true}
+		s.events[key] = sh
+		s.bytes += int64(e.size)
+		s.queue = append(s.queue, sh)
+	}
+	if len(s.events) == 0 {
+		close(s.idle)
+	}
+	if len(entries) > 0 {
+		s.log.Info("outbox restored", "events", len(s.events), "settled", len(s.garbage))
+	}
+	s.kick()
+	return s, nil
+}
+
+// claim takes an event's id. If it is taken already, it returns who has it
+// instead. Errors: ErrOverloaded.
+func (s *shipper) claim(ev *fsm.Event, b *shipBatch) (mine, other *shipment, err error) {
+	key := eventKey{ev.Account, ev.ID}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other = s.events[key]; other != nil {
+		return nil, other, nil
+	}
+	if len(s.events) >= maxOutboxEvents || s.bytes >= maxOutboxBytes {
+		return nil, nil, ErrOverloaded
+	}
+	if len(s.events) == 0 {
+		s.idle = make(chan struct{})
+	}
+	mine = &shipment{outboxEntry: outboxEntry{ev: ev}, key: key, batch: b}
+	s.events[key] = mine
+	return mine, nil, nil
+}
+
+// unclaim gives ids back that were not stored, saying what became of them:
+// outcome 0 is an error, and whoever waits for the batch finds it there.
+func (s *shipper) unclaim(sh *shipment, outcome fsm.EventOutcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finish(sh, outcome)
+	s.announce(sh)
+}
+
+// store makes claimed events durable, all or none, and queues them.
+func (s *shipper) store(shipments []*shipment) error {
+	entries := make([]*outboxEntry, len(shipments))
+	for i, sh := range shipments {
+		entries[i] = &sh.outboxEntry
+	}
+	if err := s.outbox.add(entries); err != nil {
+		return fmt.Errorf("%w: write the outbox: %w", ErrUnavailable, err)
+	}
+	s.mu.Lock()
+	for _, sh := range shipments {
+		sh.stored = true
+		s.bytes += int64(sh.size)
+	}
+	s.queue = append(s.queue, shipments...)
+	s.mu.Unlock()
+	s.kick()
+	return nil
+}
+
+// watch makes w wait for the shipment too, unless it is done.
+func (s *shipper) watch(sh *shipment, w *ackWaiter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !sh.done {
+		w.left++
+		sh.waiters = append(sh.waiters, w)
+	}
+}
+
+// result returns what became of a shipment so far; 0: it is not seen applied yet.
+func (s *shipper) result(sh *shipment) fsm.EventOutcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sh.outcome
+}
+
+// applied takes note of an event of the log. If it is one of this node's outbox,
+// it returns that event, whose amounts are then no longer pending. The apply
+// goroutine calls it, and complete after it has changed the slots.
+func (s *shipper) applied(ev *fsm.EventApplied) (own *fsm.Event, ok bool) {
+	if ev.Node != s.node {
+		return nil, false // another node's copy; ours will be seen as its duplicate
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh := s.events[eventKey{ev.Account, ev.ID}]
+	if sh == nil || !sh.stored {
+		return nil, false
+	}
+	outcome := ev.Outcome
+	if outcome == fsm.Duplicate && (sh.sends > 1 || sh.restored) {
+		outcome = fsm.Settled // of an earlier copy of itself
+	}
+	s.finish(sh, outcome)
+	s.settled = append(s.settled, sh)
+	return sh.ev, true
+}
+
+// complete answers those who wait for the events seen since the last call.
+func (s *shipper) complete() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sh := range s.settled {
+		s.announce(sh)
+	}
+	clear(s.settled)
+	s.settled = s.settled[:0]
+}
+
+// finish takes an event out. s.mu is held.
+func (s *shipper) finish(sh *shipment, outcome fsm.EventOutcome) {
+	delete(s.events, sh.key)
+	if sh.stored {
+		s.bytes -= int64(sh.size)
+		s.garbage = append(s.garbage, sh.seq)
+	}
+	sh.done, sh.outcome = true, outcome
+	if len(s.events) == 0 {
+		close(s.idle)
+	}
+}
+
+// announce wakes who waits for a done event. s.mu is held.
+func (s *shipper) announce(sh *shipment) {
+	for _, w := range sh.waiters {
+		if w.left--; w.left == 0 {
+			close(w.done)
+		}
+	}
+	sh.waiters = nil
+}
+
+// pending calls f for every durable event that is not seen applied, in no order.
+func (s *shipper) pending(f func(*fsm.Event)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sh := range s.events {
+		if sh.stored {
+			f(sh.ev)
+		}
+	}
+}
+
+// drained waits until every event is seen applied.
+func (s *shipper) drained(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		idle, n := s.idle, len(s.events)
+		s.mu.Unlock()
+		select {
+		case <-idle:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%d events are not settled yet: %w", n, ctx.Err())
+		}
+	}
+}
+
+// depth returns how many events wait to be settled, their bytes, and the age of the oldest.
+func (s *shipper) depth(now int64) (events int, bytes int64, age time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := now
+	for _, sh := range s.events {
+		oldest = min(oldest, sh.ev.ReceivedAt)
+	}
+	return len(s.events), s.bytes, time.Duration(now-oldest) * time.Millisecond
+}
+
+// health returns why no event can be taken now, or nil.
+func (s *shipper) health() error {
+	if err := s.diskErr.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// close closes the outbox. Call it after run has returned and nothing is stored any more.
+func (s *shipper) close() error {
+	return errors.Join(s.sweep(), s.outbox.close())
+}
+
+func (s *shipper) kick() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
