@@ -1,147 +1,200 @@
 package fsm
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// txn is one log entry being applied: it changes the state and collects the same
-// changes as store writes and for the observer. Nothing is changed before the
-// command has been validated, so a rejection leaves no trace but its outcome.
-type txn struct {
-	s       *state
-	cmd     *Command
-	index   uint64
-	batch   *pebble.Batch // indexed; of the whole Apply call, so reads see earlier entries
-	changes *pending      // of the whole Apply call
-	roster  Roster        // as of this entry, Leader set from the command
-
-	touched []*Budget                // changed by this entry, in order, written at its end
-	before  map[BudgetKey]obligation // under invariants: what budgets were before this entry
-	hash    xxhash.Digest
-	err     error // the store failed; the whole Apply call fails
+// Entry is one committed log entry. Empty Data is an entry without a command
+// (a membership change, a barrier): it only moves the applied index.
+type Entry struct {
+	Index uint64
+	Term  uint64
+	Data  []byte
 }
 
-// put writes a value.
-func (t *txn) put(key []byte, value any) {
-	v, err := encodeValue(value)
-	if err != nil {
-		t.fail(fmt.Errorf("encode value of key %q: %w", key, err))
-		return
-	}
-	t.fail(t.batch.Set(key, v, nil))
-	t.mix(opPut, key, v)
-}
-
-// del deletes a key.
-func (t *txn) del(key []byte) {
-	t.fail(t.batch.Delete(key, nil))
-	t.mix(opDelete, key, nil)
-}
-
-// delRange deletes the keys in [lower, upper).
-func (t *txn) delRange(lower, upper []byte) {
-	t.fail(t.batch.DeleteRange(lower, upper, nil))
-	t.mix(opDeleteRange, lower, upper)
-}
-
-// get reads a value as of this entry. An error is a failed store, which fails
-// the whole Apply call; a caller may treat it as absence and return.
-func (t *txn) get(key []byte, into any) (bool, error) {
-	v, closer, err := t.batch.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err == nil {
-		if err = decodeValue(v, into); err != nil {
-			err = fmt.Errorf("key %q: %w", key, err)
-		}
-		err = errors.Join(err, closer.Close())
-	}
-	t.fail(err)
-	return err == nil, err
-}
-
-// scan calls f for the keys in [lower, upper) as of this entry, until it
-// returns false. Key and value are valid during the call only.
-func (t *txn) scan(lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
-	err := scan(t.batch, lower, upper, reverse, f)
-	t.fail(err)
-	return err
-}
-
-// fail records a failed store.
-func (t *txn) fail(err error) {
-	if err != nil && t.err == nil {
-		t.err = err
-	}
-}
-
-// The operations that the checksum covers.
 const (
-	opPut byte = iota + 1
-	opDelete
-	opDeleteRange
+	// maxBatchBytes bounds the memory of one Pebble batch: a longer call is
+	// committed in several, each with its own applied index.
+	maxBatchBytes = 16 << 20
+	// maxCommandTime is the last time a command may bear, in Unix milliseconds: the end of
+	// the year 9999, as in RFC 3339. It keeps sums of times far from overflow.
+	maxCommandTime = int64(253402300799999)
 )
 
-// mix adds one write to the entry's checksum.
-func (t *txn) mix(op byte, key, value []byte) {
-	var n [9]byte
-	n[0] = op
-	binary.BigEndian.PutUint32(n[1:], uint32(len(key)))
-	binary.BigEndian.PutUint32(n[5:], uint32(len(value)))
-	t.hash.Write(n[:])
-	t.hash.Write(key)
-	t.hash.Write(value)
+// Apply applies entries in order and returns one outcome for each. Entries at or
+// below the applied index are skipped (a replay after a crash) with a zero
+// Outcome. An error is a failed store: the node must stop.
+func (m *Machine) Apply(entries []Entry) ([]Outcome, error) {
+	if err := m.fail.err(); err != nil {
+		return nil, err
+	}
+	outcomes := make([]Outcome, len(entries))
+	changes, err := m.applyAll(entries, outcomes)
+	if err == nil {
+		err = m.fail.err() // Pebble's background work may have failed meanwhile
+	}
+	if err != nil {
+		m.fail.set(fmt.Errorf("apply: %w", err))
+		m.waiters.release(m.fail.err())
+		return nil, m.fail.err()
+	}
+	if changes != nil {
+		m.tell(changes)
+	}
+	return outcomes, nil
+}
+
+// tell tells the observer and then wakes who waited for it.
+func (m *Machine) tell(c *Changes) {
+	if m.observer != nil {
+		m.observer.Applied(c)
+	}
+	m.told.Store(c.Index)
+	m.waiters.wake(c.Index)
+}
+
+// applyAll applies entries in as few Pebble batches as their size allows. It
+// returns nil changes if there was nothing new.
+func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer guard(&err)
+	p := &pending{}
+	for i := 0; i < len(entries); {
+		n, err := m.applyBatch(entries[i:], outcomes[i:], p)
+		if err != nil {
+			return nil, err
+		}
+		i += n
+	}
+	if p.entries == 0 {
+		return nil, nil
+	}
+	return p.finish(m.s.index), nil
+}
+
+// applyBatch applies entries until they are at an end or the batch is full,
+// commits, and returns how many it took.
+func (m *Machine) applyBatch(entries []Entry, outcomes []Outcome, p *pending) (n int, err error) {
+	batch := m.store.db.NewIndexedBatch()
+	defer batch.Close()
+	for n < len(entries) && batch.Len() < maxBatchBytes {
+		e := entries[n]
+		if e.Index > m.s.index {
+			if outcomes[n], err = m.s.apply(e, batch, p); err != nil {
+				return n, err
+			}
+			m.sums.add(m.s.index, m.s.sum)
+			p.entries++
+		}
+		n++
+	}
+	if err := batch.Set(keyApplied, m.s.appliedMark(), nil); err != nil {
+		return n, err
+	}
+	return n, batch.Commit(pebble.NoSync)
+}
+
+// apply applies one entry.
+func (s *state) apply(e Entry, batch *pebble.Batch, p *pending) (Outcome, error) {
+	s.index, s.term = e.Index, e.Term
+	o := Outcome{Index: e.Index}
+	if len(e.Data) == 0 {
+		return o, nil
+	}
+	cmd, err := Decode(e.Data)
+	if err == nil {
+		err = cmd.check()
+	}
+	if err != nil {
+		o.Err = err.(*Error) // Decode and check return no other
+		return o, nil
+	}
+	s.now = max(s.now, cmd.At)
+	t := &txn{s: s, cmd: cmd, index: e.Index, batch: batch, changes: p, roster: s.proposerRoster(cmd.Leader)}
+	t.sum.begin(s.sum, s.now)
+	if r := s.memory.byID[cmd.ID]; r != nil {
+		o = r.outcome()
+	} else {
+		o.Grants, o.Err = t.dispatch()
+	}
+	t.finish(o)
+	s.sum = t.sum.h.Sum64()
+	return o, t.err
+}
+
+// check reports a command that no leader of ours would propose.
+func (c *Command) check() error {
+	switch {
+	case c.At < 0 || c.At > maxCommandTime:
+		return corrupt("its time %d is out of range", c.At)
+	case len(c.ID) > MaxIDBytes:
+		return corrupt("its id has %d bytes", len(c.ID))
+	}
+	return nil
+}
+
+// proposerRoster returns the roster for an entry that leader proposed. A budget
+// is never consolidated on a node that is not live, whatever the entry says.
+func (s *state) proposerRoster(leader NodeNum) Roster {
+	r := s.roster(leader)
+	for _, n := range r.Live {
+		if n == leader {
+			return r
+		}
+	}
+	r.Leader = 0
+	if len(r.Live) > 0 {
+		r.Leader = r.Live[0]
+	}
+	return r
 }
 
 // dispatch applies the entry's command.
 func (t *txn) dispatch() ([][]Grant, *Error) {
 	switch c := t.cmd.Body.(type) {
-	case *Init:
-		return nil, t.applyInit(*c)
-	case *PutAccount:
-		return nil, t.applyPutAccount(*c)
-	case *FreezeAccount:
-		return nil, t.applyFreezeAccount(*c)
-	case *PutEntityTypes:
-		return nil, t.applyPutEntityTypes(*c)
-	case *PutCapabilities:
-		return nil, t.applyPutCapabilities(*c)
-	case *PutEntities:
-		return nil, t.applyPutEntities(*c)
-	case *ArchiveEntity:
-		return nil, t.applyArchiveEntity(*c)
-	case *MoveEntity:
-		return nil, t.applyMoveEntity(*c)
-	case *PutAssignments:
-		return nil, t.applyPutAssignments(*c)
-	case *DeleteAssignment:
-		return nil, t.applyDeleteAssignment(*c)
-	case *PutToken:
-		return nil, t.applyPutToken(*c)
-	case *DeleteToken:
-		return nil, t.applyDeleteToken(*c)
-	case *Reconcile:
+	case Init:
+		return nil, t.applyInit(c)
+	case PutAccount:
+		return nil, t.applyPutAccount(c)
+	case FreezeAccount:
+		return nil, t.applyFreezeAccount(c)
+	case PutEntityTypes:
+		return nil, t.applyPutEntityTypes(c)
+	case PutCapabilities:
+		return nil, t.applyPutCapabilities(c)
+	case PutEntities:
+		return nil, t.applyPutEntities(c)
+	case ArchiveEntity:
+		return nil, t.applyArchiveEntity(c)
+	case MoveEntity:
+		return nil, t.applyMoveEntity(c)
+	case PutAssignments:
+		return nil, t.applyPutAssignments(c)
+	case DeleteAssignment:
+		return nil, t.applyDeleteAssignment(c)
+	case PutToken:
+		return nil, t.applyPutToken(c)
+	case DeleteToken:
+		return nil, t.applyDeleteToken(c)
+	case Reconcile:
 		return t.applyReconcile(c), nil
-	case *AdmitNode:
-		return nil, t.applyAdmitNode(*c)
-	case *RemoveNode:
-		return nil, t.applyRemoveNode(*c)
-	case *BootNode:
-		return nil, t.applyBootNode(*c)
-	case *DeadNode:
-		return nil, t.applyDeadNode(*c)
-	case *RecoverNode:
-		return nil, t.applyRecoverNode(*c)
-	case *DrainNode:
-		return nil, t.applyDrainNode(*c)
-	case *Forfeit:
-		return nil, t.applyForfeit(*c)
+	case AdmitNode:
+		return nil, t.applyAdmitNode(c)
+	case RemoveNode:
+		return nil, t.applyRemoveNode(c)
+	case BootNode:
+		return nil, t.applyBootNode(c)
+	case DeadNode:
+		return nil, t.applyDeadNode(c)
+	case RecoverNode:
+		return nil, t.applyRecoverNode(c)
+	case DrainNode:
+		return nil, t.applyDrainNode(c)
+	case Forfeit:
+		return nil, t.applyForfeit(c)
 	}
-	return nil, &Error{Code: CodeCorrupt, Message: "the command has no body that this release knows"}
+	return nil, corrupt("it has no body that this release knows")
 }

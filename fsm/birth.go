@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"cmp"
-	"container/heap"
 	"slices"
 )
 
@@ -11,21 +9,17 @@ import (
 // replica, however late it looks, because every input is logged and whatever
 // changes an input materializes first what it would disturb.
 
-// budgetKeep is how long after its period's end a budget stays in memory, in
-// milliseconds. It also bounds what node commands look at, so it is part of the
-// replicated behaviour: within it a budget's leases still matter to somebody.
-const budgetKeep = int64(60 * 60 * 1000)
-
 // derive returns the budget of a's period that starts at start as the first touch
 // would make it: a birth slice for every node born with it, if the period starts
 // after a.BirthFrom.
-func (s *state) derive(a *Assignment, start int64) *Budget {
-	b := &Budget{
+func (s *state) derive(a *Assignment, start int64) *cachedBudget {
+	_, end := a.Cadence.Period(start)
+	b := &cachedBudget{end: end, Budget: Budget{
 		Key:       BudgetKey{Assignment: a.Num, Start: start},
 		Limit:     a.Limit,
 		Unlimited: a.Unlimited,
 		Leased:    a.Leased(),
-	}
+	}}
 	if !b.Leased || start <= a.BirthFrom || s.settings == nil {
 		return b
 	}
@@ -38,65 +32,38 @@ func (s *state) derive(a *Assignment, start int64) *Budget {
 	return b
 }
 
-// recent reports whether the budget's period ended less than budgetKeep ago or
-// has not ended. All stored recent budgets are in memory.
-func (s *state) recent(a *Assignment, start int64) bool {
-	if start > s.now-budgetKeep {
-		return true
-	}
-	_, end := a.Cadence.Period(start)
-	return end > s.now-budgetKeep
-}
-
-// cached returns the budget if it is in memory, or nil.
-func (s *state) cached(k BudgetKey) *Budget {
-	list := s.budgets[k.Assignment]
-	if i, found := slices.BinarySearchFunc(list, k.Start, compareStart); found {
-		return list[i]
-	}
-	return nil
-}
-
-func compareStart(b *Budget, start int64) int { return cmp.Compare(b.Key.Start, start) }
-
-// cache files b in memory, to be forgotten budgetKeep after end.
-func (s *state) cache(b *Budget, end int64) {
-	list := s.budgets[b.Key.Assignment]
-	i, found := slices.BinarySearchFunc(list, b.Key.Start, compareStart)
-	if found {
-		list[i] = b
-		return
-	}
-	s.budgets[b.Key.Assignment] = slices.Insert(list, i, b)
-	if b.Holder != 0 {
-		s.held[b.Key] = struct{}{}
-	}
-	if end != Forever {
-		heap.Push(&s.expiry, expiring{end: end, key: b.Key})
-	}
-}
-
 // materialize returns the budget of a's period that starts at start: the stored
-// one, or the derived one, made durable.
+// one, or the derived one, made durable. start must be the start of a period.
 func (t *txn) materialize(a *Assignment, start int64) *Budget {
-	b := t.s.cached(BudgetKey{Assignment: a.Num, Start: start})
-	if b != nil {
-		t.remember(b)
-		return b
-	}
-	_, end := a.Cadence.Period(start)
-	if end <= t.s.now-budgetKeep {
-		b = new(Budget)
-		if ok, _ := t.get(budgetKey(BudgetKey{Assignment: a.Num, Start: start}), b); ok {
-			t.s.cache(b, end)
-			t.remember(b)
-			return b
+	return &t.materialized(a, start).Budget
+}
+
+func (t *txn) materialized(a *Assignment, start int64) *cachedBudget {
+	k := BudgetKey{Assignment: a.Num, Start: start}
+	b := t.s.cached(k)
+	if b == nil {
+		if b = t.load(a, k); b == nil {
+			b = t.s.derive(a, start)
+			t.s.cache(b)
+			t.touched = append(t.touched, b)
+			b.touched = t.index
 		}
 	}
-	b = t.s.derive(a, start)
-	t.s.cache(b, end)
-	t.remember(b)
-	t.touch(b)
+	t.note(b)
+	return b
+}
+
+// load reads a budget that is not in memory, or returns nil if it is not stored.
+func (t *txn) load(a *Assignment, k BudgetKey) *cachedBudget {
+	_, end := a.Cadence.Period(k.Start)
+	if t.s.recent(end) {
+		return nil // it would be in memory
+	}
+	b := &cachedBudget{end: end}
+	if ok, _ := t.get(budgetKey(k), &b.Budget); !ok {
+		return nil
+	}
+	t.s.cache(b)
 	return b
 }
 
@@ -133,23 +100,21 @@ func (t *txn) materializeAhead(a *Assignment) {
 
 // touch records that b has changed: it is written at the end of the entry, as it is then, and told to the observer.
 func (t *txn) touch(b *Budget) {
-	if !slices.Contains(t.touched, b) {
-		t.touched = append(t.touched, b)
+	c := t.s.cached(b.Key)
+	if c.touched != t.index {
+		c.touched = t.index
+		t.touched = append(t.touched, c)
 	}
 }
 
 // budgetsOf returns the stored budgets of an assignment whose period has not
 // ended, ascending by start.
 func (t *txn) budgetsOf(num uint64) []*Budget {
-	a := t.s.assignments[num]
-	if a == nil {
-		return nil
-	}
 	var out []*Budget
 	for _, b := range t.s.budgets[num] {
-		if _, end := a.Cadence.Period(b.Key.Start); end > t.s.now {
-			t.remember(b)
-			out = append(out, b)
+		if b.end > t.s.now {
+			t.note(b)
+			out = append(out, &b.Budget)
 		}
 	}
 	return out
@@ -159,36 +124,10 @@ func (t *txn) budgetsOf(num uint64) []*Budget {
 func (t *txn) deleteBudgets(num uint64) {
 	for _, b := range t.s.budgets[num] {
 		delete(t.s.held, b.Key)
+		delete(t.before, b.Key)
 	}
 	delete(t.s.budgets, num)
-	t.touched = slices.DeleteFunc(t.touched, func(b *Budget) bool { return b.Key.Assignment == num })
+	t.touched = slices.DeleteFunc(t.touched, func(b *cachedBudget) bool { return b.Key.Assignment == num })
 	t.changes.deleted(num)
-	lower, upper := prefixRange(budgetPrefix(num))
-	t.delRange(lower, upper)
-}
-
-// remember notes what b is before this entry changes it, for the check of INV1.
-func (t *txn) remember(b *Budget) {}
-
-// expiring says when a budget's period ends.
-type expiring struct {
-	end int64
-	key BudgetKey
-}
-
-// expiryQueue is a heap of budgets in memory, earliest end first.
-type expiryQueue []expiring
-
-func (q expiryQueue) Len() int           { return len(q) }
-func (q expiryQueue) Less(i, j int) bool { return q[i].end < q[j].end }
-func (q expiryQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-
-// Push and Pop implement heap.Interface.
-func (q *expiryQueue) Push(x any) { *q = append(*q, x.(expiring)) }
-
-// Pop implements heap.Interface.
-func (q *expiryQueue) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
+	t.delRange(prefixRange(budgetPrefix(num)))
 }

@@ -15,8 +15,8 @@ import "slices"
 // every replica reads the same one).
 type Roster struct {
 	Shares int64     // S: slices are cut as if the cluster had this many nodes
-	Leader NodeNum   // proposer of the entry
-	Live   []NodeNum // admitted, not removed, not dead; ascending
+	Leader NodeNum   // proposer of the entry, or the first live node if that is not live; 0: nobody is
+	Live   []NodeNum // admitted, not removed, dead or drained; ascending
 	Dead   []NodeNum // admitted, not removed, declared dead; ascending
 }
 
@@ -106,8 +106,12 @@ func (b *Budget) ask(n NodeNum, needMin, needSum, want int64, r Roster) (grant i
 }
 
 // consolidate makes h the holder of the rest and starts a new generation.
-// Nodes that have nothing to give up count as having acknowledged it.
+// Nodes that have nothing to give up count as having acknowledged it. Without a
+// live node there is nobody to hold (h is 0), and nothing changes.
 func (b *Budget) consolidate(h NodeNum, r Roster) {
+	if h == 0 {
+		return
+	}
 	b.Holder = h
 	b.Gen++
 	b.Acks = b.Acks[:0:0]

@@ -2,11 +2,12 @@ package fsm
 
 import (
 	"context"
-	"io"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -17,63 +18,149 @@ type Options struct {
 	Observer Observer     // nil: nobody is told; see SetObserver
 }
 
-// Entry is one committed log entry. Empty Data is an entry without a command
-// (a membership change, a barrier): it only moves the applied index.
-type Entry struct {
-	Index uint64
-	Term  uint64
-	Data  []byte
-}
-
 // Machine is the replicated state machine: a state in memory, durable in a
 // Pebble store with the index it has applied. One goroutine applies; any number read.
 type Machine struct {
-	mu sync.RWMutex // guards s against readers; only the apply goroutine writes
-	s  *state
-	db *pebble.DB
+	fs       vfs.FS
+	dir      string
+	log      *slog.Logger
+	observer Observer
+
+	mu    sync.RWMutex // guards what follows against readers; only the apply goroutine writes
+	s     *state
+	store *store
+	sums  checksums
+
+	told     atomic.Uint64 // index the observer has been told of
+	waiters  waiters
+	retiring sync.WaitGroup // stores that a snapshot replaced, until their last reader is done
+	fail     *failure
 }
 
-// Open opens or creates the store in dir and loads the hot state. It needs no quorum and no log.
-func Open(dir string, o Options) (*Machine, error) { panic("unwritten") }
+// Open opens or creates the store in dir and loads the hot state. It needs no
+// quorum and no log. Its errors say what the operator can do.
+func Open(dir string, o Options) (*Machine, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	m := &Machine{fs: o.FS, dir: dir, log: o.Logger, observer: o.Observer, fail: &failure{log: o.Logger}}
+	name, err := currentStore(o.FS, dir)
+	if err != nil {
+		return nil, err
+	}
+	if m.store, err = openStore(o.FS, o.FS.PathJoin(dir, name), m.fail, true); err != nil {
+		return nil, err
+	}
+	if err = m.store.checkFormat(); err == nil {
+		m.s, err = loadState(m.store)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.store.close())
+	}
+	m.sums.add(m.s.index, m.s.sum)
+	m.told.Store(m.s.index)
+	m.log.Info("state opened", "dir", dir, "index", m.s.index, "term", m.s.term,
+		"accounts", len(m.s.accounts), "assignments", len(m.s.assignments))
+	return m, nil
+}
 
-// Close flushes and closes the store.
-func (m *Machine) Close() error { panic("unwritten") }
+// Close flushes and closes the store. Apply and InstallSnapshot must not be
+// running; readers that are may finish first.
+func (m *Machine) Close() error {
+	if errors.Is(m.fail.err(), ErrClosed) {
+		return nil
+	}
+	if failed := m.fail.err(); failed != nil {
+		m.waiters.release(failed)
+		return failed // a store that failed may hang on closing; the process is about to end
+	}
+	err := m.Flush()
+	m.mu.Lock()
+	m.fail.set(ErrClosed) // under the lock: nobody acquires the store from here on
+	m.mu.Unlock()
+	m.waiters.release(ErrClosed)
+	m.retiring.Wait()
+	m.store.users.Wait()
+	return errors.Join(err, m.store.close())
+}
 
 // SetObserver sets who is told of changes. Call it before the first Apply.
-func (m *Machine) SetObserver(o Observer) { panic("unwritten") }
-
-// Encode encodes a command for the log. It fails only if it is larger than MaxCommandBytes.
-func Encode(c *Command) ([]byte, error) { panic("unwritten") }
-
-// Decode decodes a command. Unknown or damaged input is an *Error with CodeCorrupt, never a panic.
-func Decode(data []byte) (*Command, error) { panic("unwritten") }
-
-// Apply applies entries in order and returns one outcome for each. Entries at or
-// below the applied index are skipped (a replay after a crash) with a zero
-// Outcome. An error is a failed store: the node must stop.
-func (m *Machine) Apply(entries []Entry) ([]Outcome, error) { panic("unwritten") }
+func (m *Machine) SetObserver(o Observer) { m.observer = o }
 
 // Applied returns the index and term of the last entry applied.
-func (m *Machine) Applied() (index, term uint64) { panic("unwritten") }
+func (m *Machine) Applied() (index, term uint64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.s.index, m.s.term
+}
 
-// WaitApplied waits until index is applied, the observer having been told.
-func (m *Machine) WaitApplied(ctx context.Context, index uint64) error { panic("unwritten") }
-
-// Checksum returns the running checksum of all writes up to the applied index.
-// Two replicas at the same index have the same sum, or one of them is damaged.
-func (m *Machine) Checksum() (index, sum uint64) { panic("unwritten") }
-
-// ChecksumAt returns the sum at an index recently applied; ok is false if it is no longer remembered.
-func (m *Machine) ChecksumAt(index uint64) (sum uint64, ok bool) { panic("unwritten") }
+// WaitApplied waits until index is applied, the observer having been told. It
+// returns ctx's error, or why the machine can apply no more.
+func (m *Machine) WaitApplied(ctx context.Context, index uint64) error {
+	if m.told.Load() >= index {
+		return nil
+	}
+	ch, stop := m.waiters.add(index)
+	defer stop()
+	if m.told.Load() >= index { // it may have been applied before the waiter was there
+		return nil
+	}
+	if err := m.fail.err(); err != nil {
+		return err
+	}
+	select {
+	case err := <-ch:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for index %d: %w", index, ctx.Err())
+	}
+}
 
 // Flush makes everything applied durable, so that the log up to there may be truncated.
-func (m *Machine) Flush() error { panic("unwritten") }
+func (m *Machine) Flush() error {
+	err := m.read(func(st *store) error { return st.db.Flush() })
+	if err != nil && m.fail.err() == nil {
+		m.fail.set(fmt.Errorf("flush the store: %w", err))
+	}
+	return m.fail.err()
+}
 
-// WriteSnapshot streams a consistent copy of the state, with its applied index,
-// while applying goes on.
-func (m *Machine) WriteSnapshot(w io.Writer) (index uint64, err error) { panic("unwritten") }
+// read calls f with the store in use, which stays open until f returns, even if
+// a snapshot replaces it meanwhile.
+func (m *Machine) read(f func(st *store) error) (err error) {
+	st, err := m.acquire()
+	if err != nil {
+		return err
+	}
+	defer st.users.Done()
+	defer guard(&err)
+	return f(st)
+}
 
-// InstallSnapshot reads what WriteSnapshot wrote beside the present state,
-// verifies it and swaps it in. On any error the present state stays. The observer
-// is told with Full.
-func (m *Machine) InstallSnapshot(r io.Reader) error { panic("unwritten") }
+func (m *Machine) acquire() (*store, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if err := m.fail.err(); err != nil {
+		return nil, err
+	}
+	m.store.users.Add(1)
+	return m.store, nil
+}
+
+// scan calls f for the keys in [lower, upper) at a consistent point, until it
+// returns false. Key and value are valid during the call only. Applying goes on meanwhile.
+func (m *Machine) scan(lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
+	return m.read(func(st *store) error { return scan(st.db, lower, upper, reverse, f) })
+}
+
+// get reads one stored value.
+func (m *Machine) get(key []byte, into any) (ok bool, err error) {
+	err = m.read(func(st *store) error {
+		ok, err = getFrom(st.db, key, into)
+		return err
+	})
+	return ok, err
+}

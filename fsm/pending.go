@@ -1,31 +1,24 @@
 package fsm
 
-// pending collects Changes over an Apply call.
+import "slices"
+
+// pending collects the Changes of an Apply call.
 type pending struct {
 	c       Changes
-	config  map[string]struct{}
-	budgets map[BudgetKey]*Budget
-	order   []BudgetKey
+	entries int // applied by the call
+	budgets map[BudgetKey]*cachedBudget
+	order   []BudgetKey // of budgets, as first changed
 }
 
 // tree notes that an account's tree, assignments or freezing changed.
-func (p *pending) tree(account string) {
-	if _, ok := p.config[account]; ok {
-		return
-	}
-	if p.config == nil {
-		p.config = map[string]struct{}{}
-	}
-	p.config[account] = struct{}{}
-	p.c.Config = append(p.c.Config, account)
-}
+func (p *pending) tree(account string) { p.c.Config = append(p.c.Config, account) }
 
 // budget notes that b changed.
-func (p *pending) budget(b *Budget) {
+func (p *pending) budget(b *cachedBudget) {
 	if p.budgets == nil {
-		p.budgets = map[BudgetKey]*Budget{}
+		p.budgets = map[BudgetKey]*cachedBudget{}
 	}
-	if _, ok := p.budgets[b.Key]; !ok {
+	if p.budgets[b.Key] == nil {
 		p.order = append(p.order, b.Key)
 	}
 	p.budgets[b.Key] = b
@@ -34,20 +27,24 @@ func (p *pending) budget(b *Budget) {
 // deleted notes that an assignment is gone, and its budgets with it.
 func (p *pending) deleted(num uint64) {
 	p.c.Deleted = append(p.c.Deleted, num)
-	for k := range p.budgets {
-		if k.Assignment == num {
-			delete(p.budgets, k)
+	p.order = slices.DeleteFunc(p.order, func(k BudgetKey) bool {
+		if k.Assignment != num {
+			return false
 		}
-	}
+		delete(p.budgets, k)
+		return true
+	})
 }
 
 // finish returns the changes of the entries up to index, budgets as they are now.
 func (p *pending) finish(index uint64) *Changes {
-	p.c.Index = index
+	c := &p.c
+	c.Index = index
+	slices.Sort(c.Config)
+	c.Config = slices.Compact(c.Config)
+	c.Budgets = make([]Budget, 0, len(p.order))
 	for _, k := range p.order {
-		if b, ok := p.budgets[k]; ok {
-			p.c.Budgets = append(p.c.Budgets, *b)
-		}
+		c.Budgets = append(c.Budgets, p.budgets[k].Budget)
 	}
-	return &p.c
+	return c
 }

@@ -1,18 +1,237 @@
 package fsm
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// scan calls f for the keys in [lower, upper) at a consistent point, until it
-// returns false. Key and value are valid during the call only. Applying goes on meanwhile.
-func (m *Machine) scan(lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
-	return scan(m.db, lower, upper, reverse, f)
+// The directory of a Machine:
+//
+//	CURRENT        text: what this is, and the name of the store in use
+//	store-000001   a Pebble database
+//
+// A snapshot is installed as the next store-N; replacing CURRENT, one rename,
+// makes it the store in use. Whatever CURRENT does not name is debris of a crash
+// and is deleted at the next Open.
+const (
+	currentFile  = "CURRENT"
+	currentTemp  = "CURRENT.new"
+	currentTitle = "bursar state 1"
+	storePattern = "store-%06d"
+)
+
+// storeFormat numbers the layout of keys and values. A store of a lower number is
+// converted by the release that raises it, or refused with the name of the last release that reads it.
+const storeFormat = 1
+
+// Sizes of one node's store, in bytes: three nodes share a machine in development.
+const (
+	storeCacheSize    = 32 << 20
+	storeMemTableSize = 16 << 20
+	storeBlockSize    = 16 << 10
+	storeMaxOpenFiles = 512
+	storeWALSyncEvery = 512 << 10 // start writing back early, so that a flush finds little left
+	filterBitsPerKey  = 10        // false positives ~1 %: nearly every dedup look-up of a new event reads no table
+)
+
+// store is one Pebble database, kept open while anyone reads it.
+type store struct {
+	db    *pebble.DB
+	dir   string
+	users sync.WaitGroup
 }
 
-// scan iterates over [lower, upper) of a database or an indexed batch.
+// pebbleOptions returns the options of a store. wal is off only while a
+// snapshot is loaded, which ends with a flush.
+func pebbleOptions(fs vfs.FS, f *failure, wal bool) *pebble.Options {
+	o := &pebble.Options{
+		FS:                 fs,
+		CacheSize:          storeCacheSize,
+		DisableWAL:         !wal,
+		FormatMajorVersion: pebble.FormatValueSeparation,
+		MemTableSize:       storeMemTableSize,
+		MaxOpenFiles:       storeMaxOpenFiles,
+		WALBytesPerSync:    storeWALSyncEvery,
+		Logger:             storeLogger{f},
+		EventListener:      f.listener(),
+		CompactionConcurrencyRange: func() (lower, upper int) {
+			return 1, 2
+		},
+	}
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = storeBlockSize
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBitsPerKey)
+	}
+	return o
+}
+
+// openStore opens or creates the database in dir.
+func openStore(fs vfs.FS, dir string, f *failure, wal bool) (s *store, err error) {
+	defer guard(&err)
+	db, err := pebble.Open(dir, pebbleOptions(fs, f, wal))
+	if err != nil {
+		return nil, fmt.Errorf("open the store in %s (is another process using it?): %w", dir, err)
+	}
+	return &store{db: db, dir: dir}, nil
+}
+
+func (s *store) close() (err error) {
+	defer guard(&err)
+	return s.db.Close()
+}
+
+// checkFormat marks an empty store with the format this release writes, and
+// refuses one that it cannot read.
+func (s *store) checkFormat() error {
+	v, closer, err := s.db.Get(keyFormat)
+	if errors.Is(err, pebble.ErrNotFound) {
+		empty := true
+		if err := scan(s.db, nil, nil, false, func(_, _ []byte) (bool, error) { empty = false; return false, nil }); err != nil {
+			return err
+		}
+		if !empty {
+			return fmt.Errorf("%s is a database of another program: choose another data directory", s.dir)
+		}
+		return s.db.Set(keyFormat, binary.BigEndian.AppendUint32(nil, storeFormat), pebble.Sync)
+	}
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	if len(v) != 4 {
+		return fmt.Errorf("the format number of %s is damaged: restore the node by removing it and joining it anew", s.dir)
+	}
+	if format := binary.BigEndian.Uint32(v); format != storeFormat {
+		return fmt.Errorf("%s has state format %d and this release reads format %d: start the release that wrote it", s.dir, format, storeFormat)
+	}
+	return nil
+}
+
+// currentStore returns the name of the store in use in dir, creating dir and
+// CURRENT at first, and deletes what a crash has left behind.
+func currentStore(fs vfs.FS, dir string) (string, error) {
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("create the state directory: %w", err)
+	}
+	names, err := fs.List(dir)
+	if err != nil {
+		return "", fmt.Errorf("read the state directory: %w", err)
+	}
+	if !slices.Contains(names, currentFile) {
+		return firstStore(fs, dir, names)
+	}
+	name, err := readCurrent(fs, dir)
+	if err != nil {
+		return "", err
+	}
+	if !slices.Contains(names, name) {
+		return "", fmt.Errorf("%s names %s, which is missing: restore it, or remove the node and join it anew", fs.PathJoin(dir, currentFile), name)
+	}
+	for _, n := range names {
+		if n != name && n != currentFile && debris(n) {
+			if err := fs.RemoveAll(fs.PathJoin(dir, n)); err != nil {
+				return "", fmt.Errorf("delete what a crash left behind: %w", err)
+			}
+		}
+	}
+	return name, nil
+}
+
+// firstStore begins a new state directory. What a crash in the middle of that
+// may have left is overwritten; anything else is not ours.
+func firstStore(fs vfs.FS, dir string, names []string) (string, error) {
+	name := fmt.Sprintf(storePattern, 1)
+	for _, n := range names {
+		if !debris(n) {
+			return "", fmt.Errorf("%s holds %q, which is not Bursar state: choose an empty data directory", dir, n)
+		}
+		if n == currentTemp {
+			continue
+		}
+		if inside, err := fs.List(fs.PathJoin(dir, n)); err != nil || n != name || len(inside) > 0 {
+			return "", fmt.Errorf("%s holds %s but no %s: restore that file, or remove the node and join it anew with an empty data directory", dir, n, currentFile)
+		}
+	}
+	if err := fs.MkdirAll(fs.PathJoin(dir, name), 0o700); err != nil {
+		return "", err
+	}
+	return name, writeCurrent(fs, dir, name)
+}
+
+// debris reports whether a file of this name may be left behind by a crash of ours.
+func debris(name string) bool {
+	if name == currentTemp {
+		return true
+	}
+	var n int
+	_, err := fmt.Sscanf(name, storePattern, &n)
+	return err == nil && name == fmt.Sprintf(storePattern, n)
+}
+
+// nextStore returns the name of the store after name.
+func nextStore(name string) string {
+	var n int
+	_, _ = fmt.Sscanf(name, storePattern, &n) // readCurrent has checked it
+	return fmt.Sprintf(storePattern, n+1)
+}
+
+func readCurrent(fs vfs.FS, dir string) (string, error) {
+	p := fs.PathJoin(dir, currentFile)
+	f, err := fs.Open(p)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 256))
+	if err != nil {
+		return "", err
+	}
+	title, name, _ := strings.Cut(string(text), "\n")
+	name = strings.TrimSuffix(name, "\n")
+	if title != currentTitle || !debris(name) {
+		return "", fmt.Errorf("%s is not that of a Bursar state directory of this release", p)
+	}
+	return name, nil
+}
+
+// writeCurrent makes name the store in use, durably and at once or not at all.
+func writeCurrent(fs vfs.FS, dir, name string) error {
+	temp := fs.PathJoin(dir, currentTemp)
+	f, err := fs.Create(temp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, currentTitle+"\n"+name+"\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := syncDir(fs, dir); err != nil { // the store's own name must not be younger than CURRENT
+		return err
+	}
+	if err := fs.Rename(temp, fs.PathJoin(dir, currentFile)); err != nil {
+		return err
+	}
+	return syncDir(fs, dir)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// scan iterates over [lower, upper) of a database, a snapshot of it, or an indexed batch.
 func scan(r pebble.Reader, lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) (err error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
@@ -34,4 +253,20 @@ func scan(r pebble.Reader, lower, upper []byte, reverse bool, f func(key, value 
 		}
 	}
 	return it.Error()
+}
+
+// getFrom reads one value of a database or a snapshot of it.
+func getFrom(r pebble.Reader, key []byte, into any) (bool, error) {
+	v, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err = decodeValue(v, into); err != nil {
+		err = fmt.Errorf("key %q: %w", key, err)
+	}
+	err = errors.Join(err, closer.Close())
+	return err == nil, err
 }

@@ -2,57 +2,113 @@ package fsm
 
 // View is a consistent read of the hot state, valid only inside Machine.View.
 // What it returns is shared: read it, copy what outlives the call, change nothing.
-type View struct{}
+type View struct {
+	s  *state
+	st *store
+}
 
 // View calls f with the state locked against change. Keep f short: applying waits for it.
-func (m *Machine) View(f func(v *View)) { panic("unwritten") }
+func (m *Machine) View(f func(v *View)) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	f(&View{s: m.s, st: m.store})
+}
 
 // Index is the log index the view stands at.
-func (v *View) Index() uint64 { panic("unwritten") }
+func (v *View) Index() uint64 { return v.s.index }
 
 // Settings returns the cluster's settings; ok is false before Init.
-func (v *View) Settings() (s Settings, ok bool) { panic("unwritten") }
+func (v *View) Settings() (s Settings, ok bool) {
+	if v.s.settings == nil {
+		return Settings{}, false
+	}
+	return *v.s.settings, true
+}
 
 // Nodes returns every node, ascending by number, removed ones included.
-func (v *View) Nodes() []*Node { panic("unwritten") }
+func (v *View) Nodes() []*Node { return v.s.nodes }
 
 // Node returns the node with the number, or nil.
-func (v *View) Node(n NodeNum) *Node { panic("unwritten") }
+func (v *View) Node(n NodeNum) *Node { return v.s.node(n) }
 
 // Roster returns membership as lease decisions see it. Leader is zero.
-func (v *View) Roster() Roster { panic("unwritten") }
+func (v *View) Roster() Roster { return v.s.roster(0) }
 
 // Account returns an account, or nil.
-func (v *View) Account(id string) *Account { panic("unwritten") }
+func (v *View) Account(id string) *Account {
+	if t := v.s.accounts[id]; t != nil {
+		return &t.Account
+	}
+	return nil
+}
 
 // EntityType returns an entity type, or nil.
-func (v *View) EntityType(id string) *EntityType { panic("unwritten") }
+func (v *View) EntityType(id string) *EntityType { return v.s.types[id] }
 
 // Capability returns a capability, or nil.
-func (v *View) Capability(id string) *Capability { panic("unwritten") }
+func (v *View) Capability(id string) *Capability { return v.s.caps[id] }
 
 // Entity returns an entity of an account, or nil.
-func (v *View) Entity(account, id string) *Entity { panic("unwritten") }
+func (v *View) Entity(account, id string) *Entity {
+	if t := v.s.accounts[account]; t != nil {
+		return t.entities[id]
+	}
+	return nil
+}
 
 // Assignments returns the assignments made to one entity, ascending by Num.
-func (v *View) Assignments(account, entity string) []*Assignment { panic("unwritten") }
+func (v *View) Assignments(account, entity string) []*Assignment {
+	if t := v.s.accounts[account]; t != nil {
+		return t.assignments[entity]
+	}
+	return nil
+}
 
 // AssignmentByNum returns an assignment by its number, or nil.
-func (v *View) AssignmentByNum(num uint64) *Assignment { panic("unwritten") }
+func (v *View) AssignmentByNum(num uint64) *Assignment { return v.s.assignments[num] }
 
 // Budget returns the budget of a's period that starts at start: the stored one,
-// or what a first touch would make it (births included).
-func (v *View) Budget(a *Assignment, start int64) Budget { panic("unwritten") }
+// or what a first touch would make it (births included). Its slices are never changed in place.
+func (v *View) Budget(a *Assignment, start int64) Budget {
+	k := BudgetKey{Assignment: a.Num, Start: start}
+	if b := v.s.cached(k); b != nil {
+		return b.Budget
+	}
+	b := v.s.derive(a, start)
+	if !v.s.recent(b.end) {
+		var old Budget
+		if ok, _ := getFrom(v.st.db, budgetKey(k), &old); ok { // a failed read fails the machine at its next entry
+			return old
+		}
+	}
+	return b.Budget
+}
 
 // TokenByDigest returns the token with the digest, or nil.
-func (v *View) TokenByDigest(digest [32]byte) *Token { panic("unwritten") }
+func (v *View) TokenByDigest(digest [32]byte) *Token { return v.s.tokens[digest] }
 
 // Event reports whether (account, id) is in the ledger, with its body hash and
 // the line's sequence number. It reads the store and may be called outside View.
 func (m *Machine) Event(account, id string) (hash [32]byte, seq uint64, ok bool, err error) {
-	panic("unwritten")
+	var d dedup
+	ok, err = m.get(eventKey(account, id), &d)
+	return d.Hash, d.Seq, ok, err
 }
 
 // ReservationSettled reports whether an event that names the reservation has
 // been settled within the last MaxReserveTTL and some. Reads the store.
-func (m *Machine) ReservationSettled(id string) (bool, error) { panic("unwritten") }
+func (m *Machine) ReservationSettled(id string) (bool, error) {
+	m.mu.RLock()
+	hour := hourOf(m.s.now)
+	m.mu.RUnlock()
+	for i := range uint32(settledHours) {
+		if i > hour {
+			break
+		}
+		var at int64
+		if ok, err := m.get(reservationKey(hour-i, id), &at); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}

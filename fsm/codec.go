@@ -1,0 +1,149 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// An encoded command:
+//
+//	magic 0xB5 | version u8 | kind u8 | CRC-32C u32 of everything else | msgpack Command | msgpack body
+//
+// The checksum makes a damaged entry a rejection instead of a different command.
+// Unknown versions, kinds and fields are rejected too: a replica that skipped
+// what it does not know would drift from one that knows it.
+const (
+	commandMagic   = 0xB5
+	commandVersion = 1
+	commandHeader  = 7 // bytes before the msgpack
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Encode encodes a command for the log. It fails only if the command has no
+// body, or is larger than MaxCommandBytes.
+func Encode(c *Command) ([]byte, error) {
+	if c.Body == nil {
+		return nil, invalid("body", "is missing")
+	}
+	data := make([]byte, commandHeader, 256)
+	data[0], data[1], data[2] = commandMagic, commandVersion, byte(c.Body.kind())
+	data, err := appendMsgpack(data, c)
+	if err == nil {
+		data, err = appendMsgpack(data, c.Body)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode command: %w", err)
+	}
+	if len(data) > MaxCommandBytes {
+		return nil, &Error{
+			Code:    CodeTooLarge,
+			Message: fmt.Sprintf("the command has %d bytes, at most %d are allowed", len(data), MaxCommandBytes),
+			Numbers: map[string]int64{"bytes": int64(len(data)), "limit": MaxCommandBytes},
+		}
+	}
+	binary.BigEndian.PutUint32(data[3:], commandCRC(data))
+	return data, nil
+}
+
+// commandCRC sums all of an encoded command but the sum itself.
+func commandCRC(data []byte) uint32 {
+	return crc32.Update(crc32.Checksum(data[:3], castagnoli), castagnoli, data[commandHeader:])
+}
+
+// Decode decodes a command. Unknown or damaged input is an *Error with
+// CodeCorrupt, never a panic. The body is a value, not a pointer.
+func Decode(data []byte) (*Command, error) {
+	switch {
+	case len(data) < commandHeader:
+		return nil, corrupt("it has %d bytes", len(data))
+	case len(data) > MaxCommandBytes:
+		return nil, corrupt("it has %d bytes, at most %d are allowed", len(data), MaxCommandBytes)
+	case data[0] != commandMagic:
+		return nil, corrupt("it does not begin like a command")
+	case data[1] != commandVersion:
+		return nil, corrupt("it has version %d, this release knows %d", data[1], commandVersion)
+	case binary.BigEndian.Uint32(data[3:]) != commandCRC(data):
+		return nil, corrupt("its checksum does not match")
+	}
+	decode := bodyDecoder(kind(data[2]))
+	if decode == nil {
+		return nil, corrupt("its kind %d is unknown", data[2])
+	}
+	r := bytes.NewReader(data[commandHeader:])
+	d := msgpack.NewDecoder(r)
+	d.DisallowUnknownFields(true)
+	c := new(Command)
+	if err := d.Decode(c); err != nil {
+		return nil, corrupt("its envelope cannot be read")
+	}
+	var err error
+	if c.Body, err = decode(d); err != nil {
+		return nil, corrupt("its body cannot be read")
+	}
+	if r.Len() > 0 {
+		return nil, corrupt("%d bytes follow it", r.Len())
+	}
+	return c, nil
+}
+
+// bodyDecoder returns what decodes a body of kind k, or nil.
+func bodyDecoder(k kind) func(*msgpack.Decoder) (Body, error) {
+	switch k {
+	case kindInit:
+		return decodeBody[Init]
+	case kindPutAccount:
+		return decodeBody[PutAccount]
+	case kindFreezeAccount:
+		return decodeBody[FreezeAccount]
+	case kindPutEntityTypes:
+		return decodeBody[PutEntityTypes]
+	case kindPutCapabilities:
+		return decodeBody[PutCapabilities]
+	case kindPutEntities:
+		return decodeBody[PutEntities]
+	case kindArchiveEntity:
+		return decodeBody[ArchiveEntity]
+	case kindMoveEntity:
+		return decodeBody[MoveEntity]
+	case kindPutAssignments:
+		return decodeBody[PutAssignments]
+	case kindDeleteAssignment:
+		return decodeBody[DeleteAssignment]
+	case kindPutToken:
+		return decodeBody[PutToken]
+	case kindDeleteToken:
+		return decodeBody[DeleteToken]
+	case kindReconcile:
+		return decodeBody[Reconcile]
+	case kindAdmitNode:
+		return decodeBody[AdmitNode]
+	case kindRemoveNode:
+		return decodeBody[RemoveNode]
+	case kindBootNode:
+		return decodeBody[BootNode]
+	case kindDeadNode:
+		return decodeBody[DeadNode]
+	case kindRecoverNode:
+		return decodeBody[RecoverNode]
+	case kindDrainNode:
+		return decodeBody[DrainNode]
+	case kindForfeit:
+		return decodeBody[Forfeit]
+	}
+	return nil
+}
+
+func decodeBody[T Body](d *msgpack.Decoder) (Body, error) {
+	var b T
+	err := d.Decode(&b)
+	return b, err
+}
+
+func corrupt(format string, args ...any) *Error {
+	return &Error{Code: CodeCorrupt, Message: "the command cannot be decoded: " + fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,120 @@
+package fsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// A failed disk must stop the node with an error that says so. Pebble reports
+// it in three ways: as a returned error, as an event from its background work,
+// or by calling Logger.Fatalf and relying on it not to return. All three latch
+// here, and every later call on the Machine returns the latched error.
+
+// ErrClosed is returned by calls on a closed Machine.
+var ErrClosed = errors.New("the state machine is closed")
+
+// failure latches the first error of the store.
+type failure struct {
+	first atomic.Pointer[error]
+	log   *slog.Logger
+}
+
+// set latches err, if it is the first.
+func (f *failure) set(err error) {
+	if f.first.CompareAndSwap(nil, &err) && !errors.Is(err, ErrClosed) {
+		f.log.Error("state store failed", "error", err)
+	}
+}
+
+// err returns the latched error, or nil.
+func (f *failure) err() error {
+	if p := f.first.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fatal is what Fatalf panics with on a goroutine of ours.
+type fatal struct{ err error }
+
+// guard turns a Fatalf of Pebble's below the deferring function into its error. Other panics go on.
+func guard(err *error) {
+	switch p := recover().(type) {
+	case nil:
+	case fatal:
+		*err = p.err
+	default:
+		panic(p)
+	}
+}
+
+// storeLogger is Pebble's logger. Pebble is talkative, so its ordinary messages are for debugging.
+type storeLogger struct{ f *failure }
+
+// Infof implements pebble.Logger.
+func (l storeLogger) Infof(format string, args ...any) {
+	if l.f.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.f.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
+	}
+}
+
+// Errorf implements pebble.Logger.
+func (l storeLogger) Errorf(format string, args ...any) {
+	l.f.log.Warn("pebble", "message", fmt.Sprintf(format, args...))
+}
+
+// Fatalf implements pebble.Logger: it latches the failure and does not return. On
+// a goroutine that came through a guarded function of this package it unwinds to
+// there; a background goroutine of Pebble's ends.
+func (l storeLogger) Fatalf(format string, args ...any) {
+	err := fmt.Errorf("the store can no longer be trusted: "+format, args...)
+	l.f.set(err)
+	if calledByUs() {
+		panic(fatal{err})
+	}
+	runtime.Goexit()
+}
+
+// calledByUs reports whether a function of this package is on the stack below Fatalf.
+func calledByUs() bool {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	for {
+		f, more := frames.Next()
+		if strings.Contains(f.Function, "bursar/fsm.") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// listener reports what Pebble's background work meets.
+func (f *failure) listener() *pebble.EventListener {
+	failed := func(what string, err error) {
+		if err != nil {
+			f.log.Warn("state store", "event", what, "error", err)
+		}
+	}
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { f.set(fmt.Errorf("background work of the store: %w", err)) },
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			f.set(fmt.Errorf("the store is damaged in %s: %w", i.Path, i.Details))
+		},
+		CompactionEnd: func(i pebble.CompactionInfo) { failed("compaction", i.Err) },
+		FlushEnd:      func(i pebble.FlushInfo) { failed("flush", i.Err) },
+		DiskSlow:      func(i pebble.DiskSlowInfo) { f.log.Warn("state store", "event", "disk slow", "detail", i.String()) },
+		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+			f.log.Warn("state store", "event", "write stall", "reason", i.Reason)
+		},
+		WriteStallEnd: func() { f.log.Warn("state store", "event", "write stall over") },
+	}
+}

@@ -1,0 +1,98 @@
+package fsm
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// txn is one log entry being applied: it changes the state and collects the same
+// changes as store writes and for the observer. Nothing is changed before the
+// command has been validated, so a rejection leaves no trace but its outcome.
+type txn struct {
+	s       *state
+	cmd     *Command
+	index   uint64
+	batch   *pebble.Batch // indexed; of many entries, so that reads see the earlier ones
+	changes *pending      // of the whole Apply call
+	roster  Roster        // as of this entry; its Leader is the command's, if live
+
+	touched []*cachedBudget           // changed by this entry, in order; written at its end
+	before  map[BudgetKey]*obligation // with invariants: what budgets were and what they may become
+	sum     sumWrites
+	err     error // the store failed, and with it the whole Apply call
+}
+
+// put writes a value.
+func (t *txn) put(key []byte, value any) {
+	v, err := encodeValue(value)
+	if err != nil {
+		t.fail(fmt.Errorf("encode value of key %q: %w", key, err))
+		return
+	}
+	t.fail(t.batch.Set(key, v, nil))
+	t.sum.write(opPut, key, v)
+}
+
+// del deletes a key.
+func (t *txn) del(key []byte) {
+	t.fail(t.batch.Delete(key, nil))
+	t.sum.write(opDelete, key, nil)
+}
+
+// delRange deletes the keys in [lower, upper).
+func (t *txn) delRange(lower, upper []byte) {
+	t.fail(t.batch.DeleteRange(lower, upper, nil))
+	t.sum.write(opDeleteRange, lower, upper)
+}
+
+// get reads a value as of this entry. An error is a failed store, which fails
+// the whole Apply call; a caller may treat it as absence and return.
+func (t *txn) get(key []byte, into any) (bool, error) {
+	ok, err := getFrom(t.batch, key, into)
+	t.fail(err)
+	return ok, err
+}
+
+// scan calls f for the keys in [lower, upper) as of this entry, until it
+// returns false. Key and value are valid during the call only.
+func (t *txn) scan(lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
+	err := scan(t.batch, lower, upper, reverse, f)
+	t.fail(err)
+	return err
+}
+
+// fail records a failed store.
+func (t *txn) fail(err error) {
+	if err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+// nextAssignment gives out an assignment number.
+func (t *txn) nextAssignment() uint64 {
+	num := t.s.nextAssignment
+	t.s.nextAssignment++
+	t.putCounters()
+	return num
+}
+
+func (t *txn) putCounters() {
+	t.put(keyCounters, counters{NextAssignment: t.s.nextAssignment, SettledFrom: t.s.settledFrom})
+}
+
+// finish writes the entry's budgets, remembers its outcome and drops what memory no longer needs.
+func (t *txn) finish(o Outcome) {
+	t.checkInvariants()
+	for _, b := range t.touched {
+		t.put(budgetKey(b.Key), &b.Budget)
+		t.changes.budget(b)
+		if b.Holder != 0 {
+			t.s.held[b.Key] = struct{}{}
+		} else {
+			delete(t.s.held, b.Key)
+		}
+	}
+	t.learn(o)
+	t.s.evict()
+}
