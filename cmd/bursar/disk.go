@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Bounds of the disk watchdog.
+const (
+	diskCheckInterval = 5 * time.Second
+	diskStallLimit    = 20 * time.Second // one small durable write; a healthy disk takes milliseconds
+	diskFreeMin       = 64 << 20         // bytes; below it the node goes out of service
+	diskFreeBack      = 2 * diskFreeMin  // bytes; above it the node comes back
+)
+
+// diskWatch looks after the disk that a node's promises rest on. A disk that is
+// nearly full takes the node out of service until there is room again, early enough
+// that what it has accepted can still be shipped. A disk that fails or hangs ends
+// the process: a node that cannot write must not look alive to the others.
+//
+// The log store has a watchdog of its own (see package cluster), which sees a
+// stall under load sooner; this one sees the idle node's disk, too.
+type diskWatch struct {
+	write func() error           // one small durable write
+	free  func() (uint64, error) // bytes left for this user
+	low   func(why error)        // called when room becomes short (why) and when it is back (nil)
+	log   *slog.Logger
+}
+
+// newDiskWatch watches the file system below dir.
+func newDiskWatch(dir string, low func(error), log *slog.Logger) *diskWatch {
+	return &diskWatch{
+		write: func() error { return writeProbe(filepath.Join(dir, ".disk-check")) },
+		free:  func() (uint64, error) { return freeBytes(dir) },
+		low:   low,
+		log:   log,
+	}
+}
+
+// run watches until ctx ends, or returns why the disk is not to be trusted any more.
+func (w *diskWatch) run(ctx context.Context) error {
+	ticker := time.NewTicker(diskCheckInterval)
+	defer ticker.Stop()
+	isLow := false
+	for {
+		wrote := make(chan error, 1)
+		go func() { wrote <- w.write() }()
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-wrote:
+			if err != nil {
+				return fmt.Errorf("the data directory cannot be written: %w", err)
+			}
+		case <-time.After(diskStallLimit):
+			return fmt.Errorf("the data directory's disk is stalled: a small write has not returned for %v", diskStallLimit)
+		}
+		isLow = w.checkRoom(isLow)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// checkRoom reports whether room is short, given whether it was.
+func (w *diskWatch) checkRoom(wasLow bool) bool {
+	free, err := w.free()
+	if err != nil {
+		w.log.Warn("the free space of the data directory is unknown", "error", err)
+		return wasLow
+	}
+	switch {
+	case !wasLow && free < diskFreeMin:
+		w.log.Error("the data directory is nearly full: the node goes out of service until there is room", "free_bytes", free, "min_bytes", diskFreeMin)
+		w.low(fmt.Errorf("the data directory has %d bytes left, fewer than %d: make room", free, diskFreeMin))
+		return true
+	case wasLow && free >= diskFreeBack:
+		w.log.Info("the data directory has room again: the node is back in service", "free_bytes", free)
+		w.low(nil)
+		return false
+	}
+	return wasLow
+}
+
+// writeProbe makes one small write durable.
+func writeProbe(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, modePrivate)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteString(time.Now().UTC().Format(time.RFC3339Nano)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// freeBytes returns what an unprivileged user may still write below dir.
+func freeBytes(dir string) (uint64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return s.Bavail * uint64(s.Bsize), nil
+}
