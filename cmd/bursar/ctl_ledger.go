@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/bursar-dev/bursar/client"
+)
+
+type ledgerCmd struct {
+	List ledgerListCmd `cmd:"" help:"List an account's ledger, newest first."`
+}
+
+// ledgerListCmd shows lines. Its --output has the formats that the server streams, too.
+type ledgerListCmd struct {
+	Account      string `arg:"" help:"Id of the account."`
+	Entity       string `help:"Only of this entity and what is below it."`
+	Key          string `help:"Only of this key." placeholder:"ID"`
+	Model        string `help:"Only of this model."`
+	Capability   string `help:"Only lines that used this capability."`
+	EventID      string `help:"Only this event." placeholder:"ID"`
+	Unattributed bool   `help:"Only events no entity of which was provisioned."`
+	rangeFlags
+
+	Admin  []string `help:"Control plane of a node; several for several nodes." env:"BURSAR_ADMIN" default:"http://127.0.0.1:7080" placeholder:"URL"`
+	Output string   `short:"o" help:"table or json (--limit lines), csv or ndjson (all lines, streamed)." env:"BURSAR_OUTPUT" enum:"table,json,csv,ndjson" default:"table"`
+	tokenFlags
+}
+
+type ledgerRow struct {
+	client.LedgerLine
+	usage string
+}
+
+var ledgerColumns = []column[ledgerRow]{
+	{title: "SEQ", number: true, cell: func(r ledgerRow) string { return strconv.FormatUint(r.Seq, 10) }},
+	{title: "AT", cell: func(r ledgerRow) string { return r.At.UTC().Format(time.RFC3339) }},
+	{title: "EVENT", cell: func(r ledgerRow) string { return r.EventID }},
+	{title: "ENTITIES", cell: func(r ledgerRow) string { return strings.Join(r.Entities, ",") }},
+	{title: "MODEL", cell: func(r ledgerRow) string { return text(r.Model) }},
+	{title: "USAGE", cell: func(r ledgerRow) string { return r.usage }},
+	{title: "NODE", cell: func(r ledgerRow) string { return r.Node }},
+	{title: "MARKS", cell: func(r ledgerRow) string { return marks(r.LedgerLine) }},
+}
+
+func marks(l client.LedgerLine) string {
+	var m []string
+	if l.Overage {
+		m = append(m, "overage")
+	}
+	if l.Late {
+		m = append(m, "late")
+	}
+	if l.Unattributed {
+		m = append(m, "unattributed")
+	}
+	return strings.Join(m, ",")
+}
+
+// usageText writes amounts by capability, as a person writes them.
+func usageText(ctx context.Context, s *session, usage map[string]int64) string {
+	parts := make([]string, 0, len(usage))
+	for _, id := range slices.Sorted(maps.Keys(usage)) {
+		parts = append(parts, id+"="+formatAmount(usage[id], s.decimals(ctx, id).Decimals))
+	}
+	return strings.Join(parts, " ")
+}
+
+func (c *ledgerListCmd) Run(ctx context.Context, k *kong.Context) error {
+	return withAdmin(c.Admin, &c.tokenFlags, c.Output, k, func(s *session) error {
+		f := client.LedgerFilter{
+			Entity: c.Entity, Key: c.Key, Model: c.Model, Capability: c.Capability, EventID: c.EventID,
+			From: c.From.Time, To: c.To.Time, Unattributed: c.Unattributed,
+		}
+		switch c.Output {
+		case outputCSV:
+			return s.ExportLedger(ctx, c.Account, f, client.CSV, s.out)
+		case outputNDJSON:
+			return s.ExportLedger(ctx, c.Account, f, client.NDJSON, s.out)
+		}
+		lines, err := first(s.Ledger(ctx, c.Account, f), c.Limit)
+		if err != nil {
+			return err
+		}
+		if s.format == outputJSON {
+			return show(s, nil, lines)
+		}
+		rows := make([]ledgerRow, len(lines))
+		for i, l := range lines {
+			rows[i] = ledgerRow{LedgerLine: l, usage: usageText(ctx, s, l.Usage)}
+		}
+		return show(s, ledgerColumns, rows)
+	})
+}
