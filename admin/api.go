@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/bursar-dev/bursar/client"
 	"github.com/bursar-dev/bursar/cluster"
+	"github.com/bursar-dev/bursar/enforcer"
 	"github.com/bursar-dev/bursar/fsm"
 )
 
@@ -156,10 +158,18 @@ func (a *api) propose(ctx context.Context, body fsm.Body) error {
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	index, err := a.cluster.Propose(ctx, whoAsks(ctx).actor(), body)
-	if err != nil {
-		return err
+	if err == nil {
+		err = a.machine.WaitApplied(ctx, index)
 	}
-	return a.machine.WaitApplied(ctx, index)
+	return unconfirmed(ctx, err)
+}
+
+// unconfirmed says of a write that ran out of time that it may still take effect.
+func unconfirmed(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", enforcer.ErrUnknownOutcome, err)
+	}
+	return err
 }
 
 // now is the time periods are looked up by, in Unix milliseconds.

@@ -37,7 +37,7 @@ func (a *api) removeNode(ctx context.Context, in *nodeInput) (*answer[client.Clu
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	if err := a.cluster.Remove(ctx, whoAsks(ctx).actor(), in.ID); err != nil {
-		return nil, err
+		return nil, unconfirmed(ctx, err)
 	}
 	return a.readCluster()
 }

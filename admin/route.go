@@ -60,7 +60,7 @@ func (a *api) operation(rt *route) huma.Operation {
 		Security:           []map[string][]string{{"token": {}}},
 		Responses:          a.problems(rt),
 	}
-	if !rt.writes() && !rt.local {
+	if !rt.writes() {
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: "consistency", In: "query",
 			Description: "stale: answer from this node's replica without asking the leader, which works without one and may be behind",

@@ -23,7 +23,7 @@ type getTreeInput struct {
 	Capabilities   []string `query:"capabilities" doc:"only assignments of these capabilities"`
 	Search         string   `query:"search" doc:"part of an entity's id or name, in any case"`
 	Subtree        string   `query:"subtree" doc:"only this entity and what is below it"`
-	Depth          int      `query:"depth" minimum:"1" maximum:"32" doc:"at most this many levels below the subtree's root, or the account's"`
+	Depth          int      `query:"depth" minimum:"1" maximum:"32" doc:"at most this many levels, the root of the subtree, or of the account, being the first"`
 	MinUtilization string   `query:"min_utilization" doc:"a decimal ratio, as 0.8: only rows with used/limit at least that; one without a limit has none"`
 	Scope          string   `query:"scope" enum:"all,unscoped,scoped" default:"all"`
 	SortBy         string   `query:"sort_by" enum:"utilization,used,limit,id,created_at" default:"id" doc:"rows without a limit come last by utilization and limit; ties go by id"`
