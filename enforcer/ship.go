@@ -64,6 +64,7 @@ type shipment struct {
 	committed uint64    // log index a leader says it has; 0: unknown
 	restored  bool      // from before this process
 	done      bool
+	announced bool // done, and the slots show it
 	outcome   fsm.EventOutcome
 	waiters   []*ackWaiter
 }
@@ -204,14 +205,28 @@ func (s *shipper) store(shipments []*shipment) error {
 	return nil
 }
 
-// watch makes w wait for the shipment too, unless it is done.
-func (s *shipper) watch(sh *shipment, w *ackWaiter) {
+// watch returns a channel that is closed once all shipments are done.
+func (s *shipper) watch(shipments []*shipment) <-chan struct{} {
+	w := &ackWaiter{done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !sh.done {
-		w.left++
-		sh.waiters = append(sh.waiters, w)
+	for _, sh := range shipments {
+		if !sh.announced {
+			w.left++
+			sh.waiters = append(sh.waiters, w)
+		}
 	}
+	if w.left == 0 {
+		close(w.done)
+	}
+	return w.done
+}
+
+// has reports whether an event of this id is on its way from here.
+func (s *shipper) has(ev *fsm.Event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events[eventKey{ev.Account, ev.ID}] != nil
 }
 
 // result returns what became of a shipment so far; 0: it is not seen applied yet.
@@ -269,6 +284,7 @@ func (s *shipper) finish(sh *shipment, outcome fsm.EventOutcome) {
 
 // announce wakes who waits for a done event. s.mu is held.
 func (s *shipper) announce(sh *shipment) {
+	sh.announced = true
 	for _, w := range sh.waiters {
 		if w.left--; w.left == 0 {
 			close(w.done)
