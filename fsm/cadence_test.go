@@ -9,11 +9,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-func ms(t *testing.T, s string) int64 {
-	t.Helper()
+// instant reads RFC 3339.
+func instant(s string) int64 {
 	at, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return at.UnixMilli()
 }
@@ -21,8 +21,8 @@ func ms(t *testing.T, s string) int64 {
 func rfc(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano) }
 
 // anchored returns a cadence that starts a period at the RFC 3339 time.
-func anchored(t *testing.T, every Every, zone, anchor string) Cadence {
-	return Cadence{Every: every, Timezone: zone, Anchor: ms(t, anchor), Anchored: true}
+func anchored(every Every, zone, anchor string) Cadence {
+	return Cadence{Every: every, Timezone: zone, Anchor: instant(anchor), Anchored: true}
 }
 
 func TestPeriodWorkedExamples(t *testing.T) {
@@ -41,8 +41,8 @@ func TestPeriodWorkedExamples(t *testing.T) {
 		{"second pass of a fold", plain(EveryHour, "Europe/Berlin"), "2026-10-25T01:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"},
 		{"a half-hour fold makes a half hour", plain(EveryHour, "Australia/Lord_Howe"), "2026-04-04T15:10:00Z", "2026-04-04T15:00:00Z", "2026-04-04T15:30:00Z"},
 		{"a half-hour gap makes a half hour", plain(EveryHour, "Australia/Lord_Howe"), "2026-10-03T15:40:00Z", "2026-10-03T15:30:00Z", "2026-10-03T16:00:00Z"},
-		{"anchored hour is elapsed time", anchored(t, EveryHour, "Europe/Berlin", "2026-01-01T00:17:00Z"), "2026-10-25T01:00:00Z", "2026-10-25T00:17:00Z", "2026-10-25T01:17:00Z"},
-		{"anchored minute before its anchor", anchored(t, EveryMinute, "UTC", "2026-01-01T00:00:30Z"), "1969-12-31T23:59:45Z", "1969-12-31T23:59:30Z", "1970-01-01T00:00:30Z"},
+		{"anchored hour is elapsed time", anchored(EveryHour, "Europe/Berlin", "2026-01-01T00:17:00Z"), "2026-10-25T01:00:00Z", "2026-10-25T00:17:00Z", "2026-10-25T01:17:00Z"},
+		{"anchored minute before its anchor", anchored(EveryMinute, "UTC", "2026-01-01T00:00:30Z"), "1969-12-31T23:59:45Z", "1969-12-31T23:59:30Z", "1970-01-01T00:00:30Z"},
 
 		{"day", plain(EveryDay, ""), "2026-11-22T10:15:30Z", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z"},
 		{"day at its first instant", plain(EveryDay, "UTC"), "2026-11-22T00:00:00Z", "2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z"},
@@ -54,36 +54,36 @@ func TestPeriodWorkedExamples(t *testing.T) {
 		{"day whose midnight comes twice begins at the first", plain(EveryDay, "America/Havana"), "2026-11-01T05:30:00Z", "2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z"},
 		{"the day before the day that Samoa skipped", plain(EveryDay, "Pacific/Apia"), "2011-12-30T09:00:00Z", "2011-12-29T10:00:00Z", "2011-12-30T10:00:00Z"},
 		{"the day after it", plain(EveryDay, "Pacific/Apia"), "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z", "2011-12-31T10:00:00Z"},
-		{"day anchored at nine stays at nine", anchored(t, EveryDay, "Europe/Berlin", "2026-01-15T08:00:00Z"), "2026-07-01T06:59:59Z", "2026-06-30T07:00:00Z", "2026-07-01T07:00:00Z"},
-		{"day anchored at a time that a gap skips", anchored(t, EveryDay, "Europe/Berlin", "2026-01-15T01:30:00Z"), "2026-03-29T01:00:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"},
-		{"day anchored at a time that a fold shows twice", anchored(t, EveryDay, "Europe/Berlin", "2026-01-15T01:30:00Z"), "2026-10-25T01:10:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"},
-		{"an anchor in the second pass of a fold holds", anchored(t, EveryDay, "Europe/Berlin", "2026-10-25T01:30:00Z"), "2026-10-25T01:30:00Z", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z"},
+		{"day anchored at nine stays at nine", anchored(EveryDay, "Europe/Berlin", "2026-01-15T08:00:00Z"), "2026-07-01T06:59:59Z", "2026-06-30T07:00:00Z", "2026-07-01T07:00:00Z"},
+		{"day anchored at a time that a gap skips", anchored(EveryDay, "Europe/Berlin", "2026-01-15T01:30:00Z"), "2026-03-29T01:00:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"},
+		{"day anchored at a time that a fold shows twice", anchored(EveryDay, "Europe/Berlin", "2026-01-15T01:30:00Z"), "2026-10-25T01:10:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"},
+		{"an anchor in the second pass of a fold holds", anchored(EveryDay, "Europe/Berlin", "2026-10-25T01:30:00Z"), "2026-10-25T01:30:00Z", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z"},
 
 		{"week on a Sunday", plain(EveryWeek, "UTC"), "2026-11-22T23:59:59Z", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"},
 		{"week on a Monday", plain(EveryWeek, "UTC"), "2026-11-23T00:00:00Z", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z"},
 		{"week of the epoch", plain(EveryWeek, "UTC"), "1970-01-01T00:00:00Z", "1969-12-29T00:00:00Z", "1970-01-05T00:00:00Z"},
-		{"week anchored on a Thursday", anchored(t, EveryWeek, "America/New_York", "2026-01-15T05:00:00Z"), "2026-07-01T00:00:00Z", "2026-06-25T04:00:00Z", "2026-07-02T04:00:00Z"},
+		{"week anchored on a Thursday", anchored(EveryWeek, "America/New_York", "2026-01-15T05:00:00Z"), "2026-07-01T00:00:00Z", "2026-06-25T04:00:00Z", "2026-07-02T04:00:00Z"},
 
 		{"month", plain(EveryMonth, "UTC"), "2026-02-10T12:00:00Z", "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"},
 		{"month in a zone", plain(EveryMonth, "America/New_York"), "2026-03-31T23:00:00Z", "2026-03-01T05:00:00Z", "2026-04-01T04:00:00Z"},
-		{"month anchored on the 15th, before the 15th", anchored(t, EveryMonth, "UTC", "2026-01-15T00:00:00Z"), "2026-03-14T23:59:59Z", "2026-02-15T00:00:00Z", "2026-03-15T00:00:00Z"},
-		{"month anchored on the 31st clamps", anchored(t, EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "2026-03-01T00:00:00Z", "2026-02-28T00:00:00Z", "2026-03-31T00:00:00Z"},
-		{"and clamps to the 29th in a leap year", anchored(t, EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "2028-03-01T00:00:00Z", "2028-02-29T00:00:00Z", "2028-03-31T00:00:00Z"},
-		{"and springs back", anchored(t, EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "2026-05-01T00:00:00Z", "2026-04-30T00:00:00Z", "2026-05-31T00:00:00Z"},
-		{"before its anchor too", anchored(t, EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "1969-02-28T00:00:00Z", "1969-02-28T00:00:00Z", "1969-03-31T00:00:00Z"},
-		{"anchored on the 31st by the local calendar", anchored(t, EveryMonth, "Asia/Tokyo", "2026-01-30T15:00:00Z"), "2026-02-27T15:00:00Z", "2026-02-27T15:00:00Z", "2026-03-30T15:00:00Z"},
+		{"month anchored on the 15th, before the 15th", anchored(EveryMonth, "UTC", "2026-01-15T00:00:00Z"), "2026-03-14T23:59:59Z", "2026-02-15T00:00:00Z", "2026-03-15T00:00:00Z"},
+		{"month anchored on the 31st clamps", anchored(EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "2026-03-01T00:00:00Z", "2026-02-28T00:00:00Z", "2026-03-31T00:00:00Z"},
+		{"and clamps to the 29th in a leap year", anchored(EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "2028-03-01T00:00:00Z", "2028-02-29T00:00:00Z", "2028-03-31T00:00:00Z"},
+		{"and springs back", anchored(EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "2026-05-01T00:00:00Z", "2026-04-30T00:00:00Z", "2026-05-31T00:00:00Z"},
+		{"before its anchor too", anchored(EveryMonth, "UTC", "2026-01-31T00:00:00Z"), "1969-02-28T00:00:00Z", "1969-02-28T00:00:00Z", "1969-03-31T00:00:00Z"},
+		{"anchored on the 31st by the local calendar", anchored(EveryMonth, "Asia/Tokyo", "2026-01-30T15:00:00Z"), "2026-02-27T15:00:00Z", "2026-02-27T15:00:00Z", "2026-03-30T15:00:00Z"},
 
 		{"quarter", plain(EveryQuarter, "UTC"), "2026-11-22T00:00:00Z", "2026-10-01T00:00:00Z", "2027-01-01T00:00:00Z"},
 		{"quarter before 1970", plain(EveryQuarter, "UTC"), "1969-12-31T00:00:00Z", "1969-10-01T00:00:00Z", "1970-01-01T00:00:00Z"},
-		{"quarter anchored on 30 November", anchored(t, EveryQuarter, "UTC", "2025-11-30T00:00:00Z"), "2026-03-15T00:00:00Z", "2026-02-28T00:00:00Z", "2026-05-30T00:00:00Z"},
+		{"quarter anchored on 30 November", anchored(EveryQuarter, "UTC", "2025-11-30T00:00:00Z"), "2026-03-15T00:00:00Z", "2026-02-28T00:00:00Z", "2026-05-30T00:00:00Z"},
 		{"year", plain(EveryYear, "Europe/Berlin"), "2026-12-31T23:00:00Z", "2026-12-31T23:00:00Z", "2027-12-31T23:00:00Z"},
-		{"year anchored on 29 February, common", anchored(t, EveryYear, "UTC", "2024-02-29T00:00:00Z"), "2026-01-01T00:00:00Z", "2025-02-28T00:00:00Z", "2026-02-28T00:00:00Z"},
-		{"year anchored on 29 February, leap", anchored(t, EveryYear, "UTC", "2024-02-29T00:00:00Z"), "2028-02-29T00:00:00Z", "2028-02-29T00:00:00Z", "2029-02-28T00:00:00Z"},
-		{"year anchored in a century that has no leap day", anchored(t, EveryYear, "UTC", "2024-02-29T00:00:00Z"), "1900-03-01T00:00:00Z", "1900-02-28T00:00:00Z", "1901-02-28T00:00:00Z"},
+		{"year anchored on 29 February, common", anchored(EveryYear, "UTC", "2024-02-29T00:00:00Z"), "2026-01-01T00:00:00Z", "2025-02-28T00:00:00Z", "2026-02-28T00:00:00Z"},
+		{"year anchored on 29 February, leap", anchored(EveryYear, "UTC", "2024-02-29T00:00:00Z"), "2028-02-29T00:00:00Z", "2028-02-29T00:00:00Z", "2029-02-28T00:00:00Z"},
+		{"year anchored in a century that has no leap day", anchored(EveryYear, "UTC", "2024-02-29T00:00:00Z"), "1900-03-01T00:00:00Z", "1900-02-28T00:00:00Z", "1901-02-28T00:00:00Z"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			start, end := c.cadence.Period(ms(t, c.at))
-			if start != ms(t, c.start) || end != ms(t, c.end) {
+			start, end := c.cadence.Period(instant(c.at))
+			if start != instant(c.start) || end != instant(c.end) {
 				t.Errorf("Period(%s) = [%s, %s), want [%s, %s)", c.at, rfc(start), rfc(end), c.start, c.end)
 			}
 		})
@@ -91,7 +91,7 @@ func TestPeriodWorkedExamples(t *testing.T) {
 }
 
 func TestNeverIsOnePeriod(t *testing.T) {
-	for _, at := range []int64{0, 1, ms(t, "2026-11-22T00:00:00Z"), Forever - 1} {
+	for _, at := range []int64{0, 1, instant("2026-11-22T00:00:00Z"), Forever - 1} {
 		if start, end := (Cadence{Every: EveryNever}).Period(at); start != 0 || end != Forever {
 			t.Errorf("Period(%d) = [%d, %d), want [0, Forever)", at, start, end)
 		}
