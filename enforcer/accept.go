@@ -1,42 +1,259 @@
 package enforcer
 
 import (
-	"context"
+	"slices"
 
 	"github.com/bursar-dev/bursar/fsm"
 )
 
 // resolve fills Chain, Unattributed, derived usage, and Lines (Budget and Amount
 // only) of an event, as the tree stands now. Errors: ErrAccountNotFound, *RequestError.
-func (e *Enforcer) resolve(ev *fsm.Event) error { panic("unwritten") }
+func (e *Enforcer) resolve(ev *fsm.Event) error {
+	sc := getScratch()
+	defer putScratch(sc)
+	cat := e.catalog.Load()
+	ap := e.account(cat, []byte(ev.Account))
+	if ap == nil {
+		return ErrAccountNotFound
+	}
+	if len(ev.Entities) > fsm.MaxCallEntities {
+		return &RequestError{Field: "entities", Message: "names too many entities"}
+	}
+	for i := range ev.Usage {
+		if err := sc.addUsage(e, []byte(ev.Usage[i].Capability), ev.Usage[i].Amount); err != nil {
+			return err
+		}
+	}
+	given := len(sc.usage)
+	sc.deriveTokens()
+	if len(sc.usage) > given {
+		ev.Usage = addQuantity(slices.Clone(ev.Usage), fsm.CapTokens, sc.usage[given].amount)
+	}
+	for _, id := range ev.Entities {
+		sc.addEntity(e, cat, ap, []byte(id))
+	}
+	if len(ev.Entities) == 0 {
+		sc.addEntity(e, cat, ap, []byte(ap.id))
+	}
+	if err := sc.match(); err != nil {
+		return err
+	}
+	ev.Chain, ev.Unattributed = sc.chain()
+	ev.Unattributed = ev.Unattributed || len(ev.Entities) == 0
+	ev.Lines = nil
+	for i := range sc.targets {
+		t := &sc.targets[i]
+		if t.amount == 0 {
+			continue
+		}
+		start, _ := t.item.a.Cadence.Period(ev.At)
+		ev.Lines = append(ev.Lines, fsm.Line{Budget: fsm.BudgetKey{Assignment: t.item.a.Num, Start: start}, Amount: t.amount})
+	}
+	return nil
+}
+
+// chain returns every entity the call charges, each once, named ones first, each
+// with its ancestors; unattributed if none of those named is provisioned.
+func (sc *scratch) chain() (ids []string, unattributed bool) {
+	unattributed = true
+	for _, p := range sc.plans {
+		unattributed = unattributed && !p.provisioned
+		for _, id := range p.chain {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, unattributed
+}
 
 // accept computes Drawn and On of the lines of a resolved event, against its
 // reservation if this node gave it out and against this node's own room, and
 // makes them pending. The reservation then no longer expires.
-func (e *Enforcer) accept(ev *fsm.Event) { panic("unwritten") }
+//
+// For a budget the reservation holds, what is held is drawn where it is held.
+// What is left over of an amount draws on this node's room, but only where that
+// leaves the line on one node; the rest is an overdraft. Pending is raised before
+// what the reservation held too much is given back.
+func (e *Enforcer) accept(ev *fsm.Event) {
+	id, ok := parseResID([]byte(ev.Reservation))
+	if !ok || id.node != e.c.Node {
+		e.acceptLines(ev, nil)
+		return
+	}
+	var over, used []heldLine
+	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
+		if r == nil || r.event != "" || r.account != ev.Account || r.expires <= e.now() {
+			e.acceptLines(ev, nil)
+			return
+		}
+		r.event = ev.ID
+		sh.expiry.remove(r)
+		over, used = e.acceptLines(ev, r.holds)
+		r.holds = append(r.holds[:0], used...)
+	})
+	for _, h := range over {
+		if s := e.book.find(h.Budget); s != nil {
+			e.give(s, h.Amount)
+		}
+	}
+	e.confirm(id, used)
+}
+
+// acceptLines makes an event's lines pending against holds. It returns what the
+// holds had too much on this node, for the caller to give back, and what is used
+// of holds on other nodes, zeros included.
+func (e *Enforcer) acceptLines(ev *fsm.Event, holds []heldLine) (over, used []heldLine) {
+	for i := range ev.Lines {
+		l := &ev.Lines[i]
+		var held heldLine
+		for _, h := range holds {
+			if h.Budget == l.Budget {
+				held = h
+			}
+		}
+		e.acceptLine(l, held)
+	}
+	for _, h := range holds {
+		drawn := drawnFor(ev.Lines, h)
+		switch {
+		case h.On != e.c.Node:
+			used = append(used, heldLine{Budget: h.Budget, Amount: drawn, On: h.On})
+		case drawn < h.Amount:
+			over = append(over, heldLine{Budget: h.Budget, Amount: h.Amount - drawn, On: h.On})
+		}
+	}
+	return over, used
+}
+
+// drawnFor is how much of a hold the lines use.
+func drawnFor(lines []fsm.Line, h heldLine) int64 {
+	for i := range lines {
+		if lines[i].Budget == h.Budget {
+			return min(lines[i].Amount, h.Amount)
+		}
+	}
+	return 0
+}
+
+// acceptLine makes one line pending. held is zero if no reservation holds its budget.
+func (e *Enforcer) acceptLine(l *fsm.Line, held heldLine) {
+	l.Drawn, l.On = 0, 0
+	s := e.lockSlot(l.Budget)
+	if s == nil {
+		return // the assignment is gone: the state machine skips the line
+	}
+	defer s.mu.Unlock()
+	var moved int64 // of what is set aside here already, becomes pending
+	if held.Amount > 0 {
+		l.Drawn, l.On = min(l.Amount, held.Amount), held.On
+		if held.On == s.me {
+			moved = l.Drawn
+		}
+	}
+	rest := l.Amount - l.Drawn
+	if s.b.Leased && rest > 0 && (l.On == 0 || l.On == s.me) {
+		if got := s.takeUpTo(rest); got > 0 {
+			l.Drawn, l.On = l.Drawn+got, s.me
+			s.taken.Add(got)
+			moved += got
+			rest -= got
+		}
+	}
+	if l.Drawn == 0 {
+		l.On = 0
+	}
+	s.pending += moved
+	s.overdraft += rest
+	s.rebase(moved)
+	if s.b.Leased {
+		e.agent.activate(s)
+	}
+}
+
+// confirm tells holders what is used of their holds.
+func (e *Enforcer) confirm(id resID, used []heldLine) {
+	for i, h := range used {
+		if slices.ContainsFunc(used[:i], func(o heldLine) bool { return o.On == h.On }) {
+			continue
+		}
+		var holds []Hold
+		for _, o := range used[i:] {
+			if o.On == h.On {
+				holds = append(holds, Hold{Budget: o.Budget, Amount: o.Amount})
+			}
+		}
+		e.notices.confirm(id, h.On, holds)
+	}
+}
 
 // unaccept undoes accept, for an event that could not be written to the outbox.
-func (e *Enforcer) unaccept(ev *fsm.Event) { panic("unwritten") }
-
-// originOf returns the node that gave a reservation out.
-func (e *Enforcer) originOf(id resID) (node fsm.NodeNum, self bool) {
-	return id.node, id.node == e.c.Node
+// A reservation is live again with what the event had drawn; what it had too much is gone.
+func (e *Enforcer) unaccept(ev *fsm.Event) {
+	id, ok := parseResID([]byte(ev.Reservation))
+	if !ok || id.node != e.c.Node {
+		e.unpend(ev, true)
+		return
+	}
+	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
+		if r == nil || r.event != ev.ID {
+			e.unpend(ev, true)
+			return
+		}
+		e.unpend(ev, false)
+		r.event = "" // holds has what is used on other nodes
+		for _, l := range ev.Lines {
+			if l.Drawn > 0 && l.On == e.c.Node {
+				r.holds = append(r.holds, heldLine{Budget: l.Budget, Amount: l.Drawn, On: l.On})
+			}
+		}
+		sh.expiry.push(r)
+	})
 }
 
-// release frees a reservation, here or at its origin. account is what the
-// caller's token covers; empty: all. Errors: ErrUnavailable.
-func (e *Enforcer) release(ctx context.Context, id resID, account string) (ReleaseReply, error) {
-	panic("unwritten")
+// unpend takes an event's lines out of the slots. With free what they had drawn
+// here is room again, otherwise it is held.
+func (e *Enforcer) unpend(ev *fsm.Event, free bool) {
+	for i := range ev.Lines {
+		l := &ev.Lines[i]
+		s := e.book.find(l.Budget)
+		if s == nil {
+			continue
+		}
+		s.mu.Lock()
+		mine := drawnOn(l, s.me)
+		s.pending -= mine
+		s.overdraft -= l.Amount - l.Drawn
+		if free {
+			s.rebase(0)
+		} else {
+			s.rebase(-mine)
+		}
+		watched := s.watched.Load()
+		s.mu.Unlock()
+		if watched {
+			e.stir(s)
+		}
+	}
 }
 
-// extend moves a reservation's expiry to ttl milliseconds from now; see release.
-func (e *Enforcer) extend(ctx context.Context, id resID, account string, ttl int64) (ExtendReply, error) {
-	panic("unwritten")
+// pend makes the lines of a restored event pending again.
+func (e *Enforcer) pend(ev *fsm.Event) {
+	for i := range ev.Lines {
+		l := &ev.Lines[i]
+		if s := e.lockSlot(l.Budget); s != nil {
+			s.pending += drawnOn(l, s.me)
+			s.overdraft += l.Amount - l.Drawn
+			s.rebase(0)
+			s.mu.Unlock()
+		}
+	}
 }
 
-// part returns a part without content of this node's present session.
-func (e *Enforcer) part() *fsm.Part { panic("unwritten") }
-
-// Check decides a call and fills d, which must have been Reset. Errors:
-// ErrUnavailable, ErrOverloaded, ErrAccountNotFound, *RequestError.
-func (e *Enforcer) Check(ctx context.Context, c *Call, d *Decision) error { panic("unwritten") }
+// drawnOn is what a line draws on a node's lease.
+func drawnOn(l *fsm.Line, node fsm.NodeNum) int64 {
+	if l.On != node {
+		return 0
+	}
+	return l.Drawn
+}

@@ -1,0 +1,204 @@
+package enforcer
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// book holds this node's slots by budget, and for each assignment the slot of
+// the present period where a check finds it without a lock.
+//
+// Lock order: fsm view, then a shard, then a slot's mu. Nothing takes a view
+// while it holds a shard or a slot.
+type book struct {
+	shards [bookShards]bookShard
+	meters [bookShards]meterShard
+}
+
+const bookShards = 64 // a power of two
+
+type bookShard struct {
+	mu    sync.Mutex
+	slots map[fsm.BudgetKey]*slot
+}
+
+type meterShard struct {
+	mu     sync.Mutex
+	meters map[uint64]*meter
+}
+
+// meter leads from an assignment to the slot of its present period.
+type meter struct {
+	num uint64
+	now atomic.Pointer[slot]
+	mu  sync.Mutex // one goroutine at a time turns to a new period
+}
+
+func newBook() *book {
+	b := &book{}
+	for i := range b.shards {
+		b.shards[i].slots = make(map[fsm.BudgetKey]*slot)
+		b.meters[i].meters = make(map[uint64]*meter)
+	}
+	return b
+}
+
+func (b *book) shard(key fsm.BudgetKey) *bookShard { return &b.shards[key.Assignment%bookShards] }
+
+// meter returns the meter of an assignment, the same for every plan.
+func (b *book) meter(num uint64) *meter {
+	sh := &b.meters[num%bookShards]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m := sh.meters[num]
+	if m == nil {
+		m = &meter{num: num}
+		sh.meters[num] = m
+	}
+	return m
+}
+
+// forgetMeter removes the meter of a deleted assignment. A plan that still has
+// it finds it working; it is only no longer shared.
+func (b *book) forgetMeter(num uint64) {
+	sh := &b.meters[num%bookShards]
+	sh.mu.Lock()
+	delete(sh.meters, num)
+	sh.mu.Unlock()
+}
+
+// find returns the slot of a budget if this node has one.
+func (b *book) find(key fsm.BudgetKey) *slot {
+	sh := b.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.slots[key]
+}
+
+// each calls f for every slot. f must not add or remove slots.
+func (b *book) each(f func(*slot)) {
+	var slots []*slot
+	for i := range b.shards {
+		sh := &b.shards[i]
+		sh.mu.Lock()
+		slots = slots[:0]
+		for _, s := range sh.slots {
+			slots = append(slots, s)
+		}
+		sh.mu.Unlock()
+		for _, s := range slots {
+			f(s)
+		}
+	}
+}
+
+// sweep drops the slots that f picks and that are idle. f is called with the slot locked.
+func (b *book) sweep(f func(*slot) bool) (dropped int) {
+	for i := range b.shards {
+		sh := &b.shards[i]
+		sh.mu.Lock()
+		for key, s := range sh.slots {
+			s.mu.Lock()
+			if f(s) && s.drop() {
+				delete(sh.slots, key)
+				dropped++
+			}
+			s.mu.Unlock()
+		}
+		sh.mu.Unlock()
+	}
+	return dropped
+}
+
+// slotAt returns the slot of an assignment's period that contains now. The
+// common case is two loads and two comparisons.
+func (e *Enforcer) slotAt(m *meter, a *fsm.Assignment, now int64) *slot {
+	if s := m.now.Load(); s != nil && s.start <= now && now < s.end && s.avail.Load() > closed/2 {
+		return s
+	}
+	return e.turn(m, a, now)
+}
+
+// turn finds or makes the slot of the period that contains now. The slices a
+// node is born with come out of the view without a message, so a new period
+// costs this and nothing else.
+func (e *Enforcer) turn(m *meter, a *fsm.Assignment, now int64) *slot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.now.Load(); s != nil && s.start <= now && now < s.end && s.avail.Load() > closed/2 {
+		return s
+	}
+	start, _ := a.Cadence.Period(now)
+	s := e.slot(fsm.BudgetKey{Assignment: a.Num, Start: start})
+	if s == nil {
+		return nil
+	}
+	// A clock that steps back must not make checks flap between two periods' slots.
+	if old := m.now.Load(); old == nil || old.start <= s.start || old.avail.Load() <= closed/2 {
+		m.now.Store(s)
+	}
+	return s
+}
+
+// slot returns the slot of a budget, made from the replica if need be; nil if
+// the assignment is gone. The slot may be dropped before the caller locks it: see lockSlot.
+func (e *Enforcer) slot(key fsm.BudgetKey) *slot {
+	if s := e.book.find(key); s != nil {
+		return s
+	}
+	var s *slot
+	e.m.View(func(v *fsm.View) {
+		a := v.AssignmentByNum(key.Assignment)
+		if a == nil {
+			return
+		}
+		_, end := a.Cadence.Period(key.Start)
+		fresh := newSlot(key, key.Start, end, a.Account, e.c.Node)
+		fresh.lastMoved = e.now()
+		fresh.setBudget(v.Budget(a, key.Start), v.Index(), e.roster.Load())
+		fresh.debt = 0
+		fresh.rebase(0)
+		// Inserted under the view: every later change finds it.
+		sh := e.book.shard(key)
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		if s = sh.slots[key]; s == nil {
+			sh.slots[key] = fresh
+			s = fresh
+		}
+	})
+	return s
+}
+
+// lockSlot returns the slot of a budget with its mu held, or nil if the assignment is gone.
+func (e *Enforcer) lockSlot(key fsm.BudgetKey) *slot {
+	for {
+		s := e.slot(key)
+		if s == nil {
+			return nil
+		}
+		s.mu.Lock()
+		if !s.gone {
+			return s
+		}
+		s.mu.Unlock()
+	}
+}
+
+// give puts an amount of a slot back and tells whoever waits for room there.
+func (e *Enforcer) give(s *slot, a int64) {
+	s.put(a)
+	if s.watched.Load() {
+		e.stir(s)
+	}
+}
+
+// stir wakes the checks that a slot now has room for, and the agent.
+func (e *Enforcer) stir(s *slot) {
+	s.mu.Lock()
+	s.wakeReady()
+	s.mu.Unlock()
+	e.agent.attend(s)
+}

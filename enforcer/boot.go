@@ -1,0 +1,356 @@
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+const (
+	expireEvery  = 50 * time.Millisecond
+	proposeAgain = 200 * time.Millisecond // between tries of a command of the node's own
+	proposeWait  = 5 * time.Second        // for one try
+	syncWait     = time.Second            // for one node to answer SyncDraws
+	recoverCheck = 100 * time.Millisecond
+	drainPoll    = 10 * time.Millisecond
+	// settleWait is how long a node that comes back waits for its outbox before
+	// it says that it is back. What it had accepted is in doubt until then.
+	settleWait = 5 * time.Second
+)
+
+// restore brings back what the last session left: journal, outbox, and from
+// them holds and pending lines. Nothing is admitted yet.
+func (e *Enforcer) restore() error {
+	if err := e.c.FS.MkdirAll(e.c.DataDir, 0o755); err != nil {
+		return err
+	}
+	last, err := readSession(e.c.FS, e.c.DataDir)
+	if err != nil {
+		return err
+	}
+	if err := e.setSession(max(last, e.roster.Load().self.Boot) + 1); err != nil {
+		return err
+	}
+	journal, restored, err := openJournal(filepath.Join(e.c.DataDir, "journal"), e.log)
+	if err != nil {
+		return err
+	}
+	e.journal = journal
+	if e.ship, err = e.openShipper(); err != nil {
+		return err
+	}
+	if restored.Rebooted {
+		e.admitFrom.Store(restored.Watermark)
+		e.log.Warn("the machine stopped without warning; nothing is given out until all reservations of before have expired",
+			"until", time.UnixMilli(restored.Watermark))
+	}
+	index, _ := e.m.Applied()
+	e.applied.Store(index)
+	return e.restoreHolds(restored)
+}
+
+// setSession makes a session number durable and the table's ids belong to it.
+func (e *Enforcer) setSession(boot uint64) error {
+	if boot > 1<<32-1 {
+		return fmt.Errorf("session %d does not fit into a reservation's id", boot)
+	}
+	if err := writeSession(e.c.FS, e.c.DataDir, boot); err != nil {
+		return fmt.Errorf("store the session: %w", err)
+	}
+	e.boot.Store(boot)
+	if e.table == nil {
+		e.table = newTable(e.c.Node)
+	}
+	e.table.boot.Store(uint32(boot))
+	return nil
+}
+
+// restoreHolds sets aside what is still reserved, then makes the outbox pending.
+// What was settled while this node was away holds nothing any more.
+func (e *Enforcer) restoreHolds(restored journalState) error {
+	for _, r := range restored.Reservations {
+		settled, err := e.m.ReservationSettled(r.ID.String())
+		if err != nil {
+			return err
+		}
+		if settled {
+			e.journalEnd(r.ID)
+			continue
+		}
+		e.table.add(r.ID, r.Account, r.Expires, r.Holds)
+		for _, h := range r.Holds {
+			if h.On == e.c.Node {
+				e.restoreHold(h.Budget, h.Amount)
+			}
+		}
+	}
+	for _, d := range restored.Draws {
+		settled, err := e.m.ReservationSettled(d.ID.String())
+		if err != nil {
+			return err
+		}
+		if settled {
+			e.journalEndDraw(d.ID)
+			continue
+		}
+		e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, holds: d.Holds}
+		for _, h := range d.Holds {
+			e.restoreHold(h.Budget, h.Amount)
+		}
+	}
+	e.ship.pending(e.restoreEvent)
+	e.book.each(func(s *slot) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		// After a crash of the machine the ends of reservations may be missing
+		// from the journal, so that more is held than the lease allows.
+		if s.debt = s.shortfall(); s.debt > 0 {
+			e.log.Warn("more is held than this node's lease; it gives nothing out of it until that has ended",
+				"assignment", s.key.Assignment, "start", s.key.Start, "amount", s.debt)
+		}
+	})
+	return nil
+}
+
+func (e *Enforcer) restoreHold(key fsm.BudgetKey, amount int64) {
+	if s := e.lockSlot(key); s != nil {
+		s.avail.Add(-amount)
+		s.mu.Unlock()
+	}
+}
+
+// restoreEvent makes an event of the outbox pending. If it settles a reservation
+// of this node, the lines stand for the holds.
+func (e *Enforcer) restoreEvent(ev *fsm.Event) {
+	e.pend(ev)
+	id, ok := parseResID([]byte(ev.Reservation))
+	if !ok || id.node != e.c.Node {
+		return
+	}
+	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
+		if r == nil || r.event != "" || r.account != ev.Account {
+			return
+		}
+		r.event = ev.ID
+		sh.expiry.remove(r)
+		elsewhere := r.holds[:0]
+		for _, h := range r.holds {
+			if h.On != e.c.Node {
+				elsewhere = append(elsewhere, heldLine{Budget: h.Budget, Amount: drawnFor(ev.Lines, h), On: h.On})
+			} else if s := e.lockSlot(h.Budget); s != nil {
+				s.avail.Add(h.Amount)
+				s.mu.Unlock()
+			}
+		}
+		r.holds = elsewhere
+	})
+}
+
+// Run starts a new session (boot epoch) and keeps the lease protocol going until
+// ctx ends. propose commits a command through the leader. The order is that of
+// rule N13: boot, settle the outbox, tell the holders which draws are still
+// wanted, say that the node is back.
+func (e *Enforcer) Run(ctx context.Context, propose func(context.Context, fsm.Body) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	p := proposer(propose)
+	e.propose.Store(&p)
+	running.Go(func() { e.agent.run(ctx) })
+	running.Go(func() { e.notices.run(ctx) })
+	running.Go(func() { e.keepHouse(ctx) })
+	if err := e.startSession(ctx, p); err != nil {
+		return err
+	}
+	running.Go(func() { e.ship.run(ctx) })
+	running.Go(func() { e.syncDraws(ctx) })
+	wait, cancel := context.WithTimeout(ctx, settleWait)
+	_ = e.ship.drained(wait) // best effort: recovering earlier is safe
+	cancel()
+	e.keepRecovered(ctx, p)
+	return nil
+}
+
+// startSession proposes the session until it is seen applied.
+func (e *Enforcer) startSession(ctx context.Context, propose proposer) error {
+	for {
+		if self := e.roster.Load().self; self.Boot > e.boot.Load() {
+			// The session file is older than the cluster's memory of this node.
+			if err := e.setSession(self.Boot + 1); err != nil {
+				return err
+			}
+		}
+		try, cancel := context.WithTimeout(ctx, proposeWait)
+		err := propose(try, fsm.BootNode{Node: e.c.Node, Boot: e.boot.Load()})
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			e.log.Info("the session could not be started yet", "session", e.boot.Load(), "error", err)
+		}
+		select {
+		case <-e.begin:
+			e.log.Info("session started", "session", e.boot.Load())
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-time.After(proposeAgain):
+		}
+	}
+}
+
+// keepHouse expires reservations and drops what is no longer needed, until ctx ends.
+func (e *Enforcer) keepHouse(ctx context.Context) {
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	swept := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.agent.review:
+			e.reviewHolds()
+		case now := <-ticker.C:
+			e.expire(now.UnixMilli())
+			if now.Sub(swept) >= sweepEvery {
+				swept = now
+				e.sweep(now)
+			}
+		}
+	}
+}
+
+// sweep drops idle slots and what concerns nodes that are gone for good.
+func (e *Enforcer) sweep(now time.Time) {
+	at := now.UnixMilli()
+	e.book.sweep(func(s *slot) bool {
+		ended := s.end < at-keepEnded.Milliseconds()
+		return !s.active.Load() && (ended || s.lastMoved < at-keepIdle.Milliseconds())
+	})
+	e.draws.age(at)
+	for id, holds := range e.draws.orphans(e.roster.Load().gone, at-removedDrawLife.Milliseconds()) {
+		e.giveDraw(id, holds)
+	}
+}
+
+// reviewHolds ends reservations and draws that were settled in entries a
+// snapshot has swallowed.
+func (e *Enforcer) reviewHolds() {
+	var ids []resID
+	e.table.each(func(_ *tableShard, r *reservation) { ids = append(ids, r.id) })
+	for _, id := range ids {
+		if e.settledAway(id) {
+			e.endSettled(id)
+		}
+	}
+	for _, id := range e.draws.ids() {
+		if e.settledAway(id) {
+			e.giveDraw(id, e.draws.remove(id))
+		}
+	}
+}
+
+func (e *Enforcer) settledAway(id resID) bool {
+	settled, err := e.m.ReservationSettled(id.String())
+	if err != nil {
+		e.log.Error("a reservation could not be looked up", "reservation", id, "error", err)
+	}
+	return settled && err == nil
+}
+
+// endSettled ends a reservation whose settlement was not told.
+func (e *Enforcer) endSettled(id resID) {
+	var held []heldLine
+	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
+		if r == nil {
+			return
+		}
+		for _, h := range r.holds {
+			if h.On == e.c.Node {
+				held = append(held, h)
+			}
+		}
+		e.table.end(sh, r, ending{settled: true})
+	})
+	e.free(id, held)
+}
+
+// syncDraws tells every other node which draws of this node's earlier sessions
+// still stand behind a reservation. It goes on until all have heard or are gone.
+func (e *Enforcer) syncDraws(ctx context.Context) {
+	keep := make(map[fsm.NodeNum][]string)
+	boot := e.boot.Load()
+	e.table.each(func(_ *tableShard, r *reservation) {
+		told := make(map[fsm.NodeNum]bool)
+		for _, h := range r.holds {
+			if h.On != e.c.Node && !told[h.On] {
+				told[h.On] = true
+				keep[h.On] = append(keep[h.On], r.id.String())
+			}
+		}
+	})
+	heard := make(map[fsm.NodeNum]bool)
+	for {
+		open := 0
+		r := e.roster.Load()
+		for node := range r.boots {
+			if _, gone := r.gone[node]; gone || node == e.c.Node || heard[node] {
+				continue
+			}
+			call, cancel := context.WithTimeout(ctx, syncWait)
+			err := e.peers.Call(call, node, MethodSyncDraws, &SyncDrawsRequest{Origin: e.c.Node, Boot: boot, Keep: keep[node]}, &Empty{})
+			cancel()
+			if heard[node] = err == nil; err != nil {
+				open++
+			}
+		}
+		if open == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(proposeAgain):
+		}
+	}
+}
+
+// keepRecovered says that the node is back whenever its own replica says that it
+// is dead although it hears a leader: after a restart, and after a partition
+// that the process has lived through.
+func (e *Enforcer) keepRecovered(ctx context.Context, propose proposer) {
+	ticker := time.NewTicker(recoverCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !e.roster.Load().self.Dead || e.draining.Load() || time.Since(e.peers.HeardLeader()) > 5*tick {
+			continue
+		}
+		try, cancel := context.WithTimeout(ctx, proposeWait)
+		err := propose(try, fsm.RecoverNode{Node: e.c.Node, Boot: e.boot.Load()})
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			e.log.Info("the node could not be declared back yet", "error", err)
+		}
+	}
+}
+
+// Close closes journal and outbox. Call it after Run has returned.
+func (e *Enforcer) Close() error {
+	var err error
+	if e.ship != nil {
+		err = errors.Join(err, e.ship.close())
+	}
+	if e.journal != nil {
+		err = errors.Join(err, e.journal.closeClean())
+	}
+	return err
+}

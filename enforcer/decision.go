@@ -1,0 +1,99 @@
+package enforcer
+
+import "github.com/bursar-dev/bursar/fsm"
+
+// Reset empties a decision for reuse, keeping its memory.
+func (d *Decision) Reset() {
+	clear(d.Remaining)
+	clear(d.Warnings)
+	clear(d.Chain)
+	*d = Decision{Remaining: d.Remaining[:0], Warnings: d.Warnings[:0], Chain: d.Chain[:0]}
+}
+
+// fill completes a granted decision: what remains, which soft limits are
+// exceeded, and the chain if asked for.
+func (e *Enforcer) fill(c *Call, d *Decision, sc *scratch) {
+	d.Allowed = true
+	for i := range sc.targets {
+		t := &sc.targets[i]
+		kind := t.slot.kind.Load()
+		if kind == kindUnlimited {
+			continue
+		}
+		left := t.slot.avail.Load() + t.slot.beyond.Load()
+		if t.drawn != 0 {
+			left -= t.amount
+		}
+		d.remain(t.item.a.Capability, max(0, left))
+		if kind == kindSoft && t.exceeds(c, left) {
+			d.Warnings = append(d.Warnings, t.row())
+		}
+	}
+	if c.Explain {
+		d.explain(sc, nil, Row{})
+	}
+}
+
+// exceeds reports whether a soft limit is passed by this call or was before it.
+func (t *target) exceeds(c *Call, left int64) bool {
+	if c.ReserveTTL > 0 {
+		return left < 0 // the amount is held already
+	}
+	return left < t.amount
+}
+
+// remain keeps the least of what remains of a capability.
+func (d *Decision) remain(capability string, amount int64) {
+	for i := range d.Remaining {
+		if d.Remaining[i].Capability == capability {
+			d.Remaining[i].Amount = min(d.Remaining[i].Amount, amount)
+			return
+		}
+	}
+	d.Remaining = append(d.Remaining, Remaining{Capability: capability, Amount: amount})
+}
+
+// deny fills a refused decision. used + reserved + requested > limit holds of
+// its row, because room < requested is what was proven.
+func (e *Enforcer) deny(c *Call, d *Decision, sc *scratch, t *target, p proof, v verdict, now int64) {
+	d.Code = CodeBudgetExhausted
+	if v == tooLarge {
+		d.Code = CodeExceedsLimit
+	} else if t.slot.end != fsm.Forever {
+		d.RetryAfter = max(1, t.slot.end-now)
+	}
+	row := t.row()
+	row.Used, row.Remaining, row.Allowed = p.used, p.room, false
+	row.Reserved = max(0, satSub(satSub(p.limit, p.used), p.room))
+	d.Denied, d.Requested = row, t.amount
+	if c.Explain {
+		d.explain(sc, t, row)
+	}
+}
+
+// explain lists the whole chain; decisive, if any, is shown as row.
+func (d *Decision) explain(sc *scratch, decisive *target, row Row) {
+	for i := range sc.targets {
+		t := &sc.targets[i]
+		r := t.row()
+		if t == decisive {
+			r = row
+		}
+		r.Allowed = r.Allowed || d.Allowed
+		d.Chain = append(d.Chain, r)
+	}
+}
+
+// row shows a target as this node sees it now.
+func (t *target) row() Row {
+	s := t.slot
+	kind, limit, used := s.kind.Load(), s.limit.Load(), s.used.Load()
+	left := s.avail.Load() + s.beyond.Load()
+	r := Row{
+		Assignment: t.item.a, EntityType: t.item.entityType, Parent: t.item.parent,
+		Used: used, Reserved: max(0, limit-used-left), Remaining: max(0, left),
+		Start: s.start, End: s.end,
+	}
+	r.Allowed = kind != kindLeased || left >= t.amount
+	return r
+}

@@ -1,0 +1,145 @@
+package enforcer
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// This file is the asking side of a draw (rule N3): some of a call's budgets
+// have their rest on another node. What fits here is set aside here, and each
+// holder is asked for the rest, all or none.
+
+const (
+	// drawTimeout is how long a holder's answer is waited for.
+	drawTimeout = 15 * time.Millisecond
+	// drawWait is how long the holder may queue the draw; the rest is for the way.
+	drawWait = 10 * time.Millisecond
+	// drawAgain is how long to wait for the log before a draw that met no holder is tried again.
+	drawAgain = 5 * time.Millisecond
+)
+
+// decideElsewhere tries once. done is false if the call must be judged anew: the
+// holder has changed, could not answer, or something here was taken meanwhile.
+func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc *scratch, ap *accountPlans, at, until time.Time) (done bool, err error) {
+	now := at.UnixMilli()
+	reserve := c.ReserveTTL > 0
+	if e.notices.full() {
+		return false, ErrOverloaded // a draw that may have to be cancelled needs room for that
+	}
+	var id resID
+	text := ""
+	if reserve {
+		if !sc.hold(e, true) {
+			return false, nil
+		}
+		id = e.table.newID(rand.Uint32())
+		text = id.String()
+	}
+	e.counters.Drawn.Add(1)
+	status, t, p := e.drawAll(ctx, sc, text, until)
+	if status == DrawOK {
+		if reserve {
+			err = e.reserve(c, d, sc, ap, id, now)
+		}
+		if err == nil {
+			e.fill(c, d, sc)
+			return true, nil
+		}
+	}
+	if reserve {
+		e.cancelDraws(sc, id)
+		sc.unhold(e, len(sc.targets), true)
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case status == DrawRefused:
+		e.deny(c, d, sc, t, p, refused, now)
+		return true, nil
+	}
+	return false, e.pause(ctx, until)
+}
+
+// drawAll asks each holder in turn until one does not say yes. t is a target
+// that decided, with the holder's proof if it refused.
+func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string, until time.Time) (status DrawStatus, t *target, p proof) {
+	var asked fsm.NodeNum
+	for {
+		// Holders in ascending order; nearly always there is one, the leader.
+		var next fsm.NodeNum
+		for i := range sc.targets {
+			if n := sc.targets[i].drawn; n > asked && (next == 0 || n < next) {
+				next, t = n, &sc.targets[i]
+			}
+		}
+		if next == 0 {
+			return DrawOK, t, p
+		}
+		asked = next
+		reply, err := e.drawOn(ctx, sc, reservation, next, until)
+		if err != nil {
+			return DrawUnavailable, t, p
+		}
+		if reply.Status == DrawOK {
+			continue
+		}
+		if reply.Status == DrawRefused {
+			for i := range sc.targets {
+				if ti := &sc.targets[i]; ti.drawn == next && ti.slot.key == reply.Budget && reply.Room < ti.amount {
+					return DrawRefused, ti, proof{limit: ti.slot.limit.Load(), used: reply.Used, room: reply.Room}
+				}
+			}
+			return DrawUnavailable, t, p // a refusal of something else proves nothing
+		}
+		return reply.Status, t, p
+	}
+}
+
+// drawOn sends one draw to one holder.
+func (e *Enforcer) drawOn(ctx context.Context, sc *scratch, reservation string, holder fsm.NodeNum, until time.Time) (reply DrawReply, err error) {
+	req := &DrawRequest{Reservation: reservation, Origin: e.c.Node, Boot: e.boot.Load(), WaitMS: drawWait.Milliseconds()}
+	for i := range sc.targets {
+		if t := &sc.targets[i]; t.drawn == holder {
+			req.Holds = append(req.Holds, Hold{Budget: t.slot.key, Amount: t.amount})
+		}
+	}
+	wait := min(drawTimeout, time.Until(until))
+	if wait <= 0 {
+		return DrawReply{}, fmt.Errorf("%w: no time left to draw", ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	err = e.peers.Call(ctx, holder, MethodDraw, req, &reply)
+	return reply, err
+}
+
+// cancelDraws frees what holders may have set aside. The cancel goes out until it is answered.
+func (e *Enforcer) cancelDraws(sc *scratch, id resID) {
+	sc.holds = sc.holds[:0]
+	for i := range sc.targets {
+		if t := &sc.targets[i]; t.drawn != 0 {
+			sc.holds = append(sc.holds, heldLine{Budget: t.slot.key, Amount: t.amount, On: t.drawn})
+		}
+	}
+	e.notices.cancel(id, e.boot.Load(), sc.holds)
+}
+
+// pause waits a moment for the log to move.
+func (e *Enforcer) pause(ctx context.Context, until time.Time) error {
+	wait := min(drawAgain, time.Until(until))
+	if wait <= 0 {
+		return ErrUnavailable
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,362 @@
+package enforcer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// This file is the granting side of a draw (rules N5 and N6): this node holds
+// the rest of a budget and sets parts of it aside for reservations of other
+// nodes. It takes no part in raft: a draw costs a compare-and-swap and a record
+// in the journal, which is written before the answer. Without the record a
+// holder that restarts would forget what it gave away and give it away twice.
+
+// drawTable holds what this node has set aside for others, and the cancels of
+// draws that may still arrive.
+type drawTable struct {
+	mu        sync.Mutex
+	byID      map[resID]*heldDraw
+	cancelled map[resID]int64        // → when it may be forgotten, Unix milliseconds
+	boots     map[fsm.NodeNum]uint64 // newest session each origin has synced
+}
+
+// heldDraw is one draw. Its holds shrink when the origin confirms the real
+// amounts. Until made, it only keeps the id's place: room is being sought, or
+// the record is on its way into the journal, and nobody has been told yes.
+type heldDraw struct {
+	origin fsm.NodeNum
+	boot   uint64
+	made   bool
+	holds  []Hold
+}
+
+const (
+	// maxDraws bounds what one node sets aside for others.
+	maxDraws = 1 << 20
+	// maxDrawHolds bounds one draw.
+	maxDrawHolds = fsm.MaxCallAssignments
+	// cancelMemory is how long a draw that comes after its cancel is refused. No
+	// request lives that long.
+	cancelMemory = 2 * time.Minute
+	// maxCancelled bounds the remembered cancels. Beyond it draws are refused until some have aged.
+	maxCancelled = 1 << 18
+	// maxDrawWait bounds how long a draw may be queued here, whatever it asks for.
+	maxDrawWait = time.Second
+)
+
+func newDrawTable() *drawTable {
+	return &drawTable{byID: make(map[resID]*heldDraw), cancelled: make(map[resID]int64), boots: make(map[fsm.NodeNum]uint64)}
+}
+
+// begin keeps a place for a new draw. d is nil if there is none to make: made
+// says whether it was made before.
+func (t *drawTable) begin(id resID, boot uint64) (d *heldDraw, made bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.byID[id]; known != nil {
+		return nil, known.made
+	}
+	_, cancelled := t.cancelled[id]
+	if cancelled || boot < t.boots[id.node] || len(t.byID) >= maxDraws || len(t.cancelled) >= maxCancelled {
+		return nil, false
+	}
+	d = &heldDraw{origin: id.node, boot: boot}
+	t.byID[id] = d
+	return d, false
+}
+
+// finish makes a draw begun with begin. It fails if the draw was cancelled or
+// settled meanwhile, or its origin has begun a new session.
+func (t *drawTable) finish(id resID, d *heldDraw, holds []Hold) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byID[id] != d || d.boot < t.boots[d.origin] {
+		return false
+	}
+	d.made, d.holds = true, holds
+	return true
+}
+
+// abandon gives up a place kept with begin.
+func (t *drawTable) abandon(id resID, d *heldDraw) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byID[id] == d {
+		delete(t.byID, id)
+	}
+}
+
+// remove takes a draw out and returns its holds, which the caller then owns.
+func (t *drawTable) remove(id resID) []Hold {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.byID[id]
+	if d == nil {
+		return nil
+	}
+	delete(t.byID, id)
+	return d.holds
+}
+
+// settle is remove for a draw whose holds are all owned by the event's account.
+func (t *drawTable) settle(id resID, owned func(Hold) bool) (holds []Hold, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.byID[id]
+	if d == nil || slices.ContainsFunc(d.holds, func(h Hold) bool { return !owned(h) }) {
+		return nil, false
+	}
+	delete(t.byID, id)
+	return d.holds, true
+}
+
+// cancel is remove, and refuses the draw if it comes later.
+func (t *drawTable) cancel(id resID, now int64) []Hold {
+	t.mu.Lock()
+	t.cancelled[id] = now + cancelMemory.Milliseconds()
+	t.mu.Unlock()
+	return t.remove(id)
+}
+
+// age forgets old cancels.
+func (t *drawTable) age(now int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, until := range t.cancelled {
+		if until <= now {
+			delete(t.cancelled, id)
+		}
+	}
+}
+
+// ids returns the draws that were made.
+func (t *drawTable) ids() []resID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var ids []resID
+	for id, d := range t.byID {
+		if d.made {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// orphans takes out the draws of nodes that were removed before a time: nobody
+// is left who could settle or cancel them.
+func (t *drawTable) orphans(gone map[fsm.NodeNum]int64, before int64) map[resID][]Hold {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[resID][]Hold)
+	for id, d := range t.byID {
+		if at, removed := gone[d.origin]; removed && at < before && d.made {
+			out[id] = d.holds
+			delete(t.byID, id)
+		}
+	}
+	return out
+}
+
+// handleDraw answers a draw. An empty Reservation only asks: nothing is set aside.
+func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply {
+	unavailable := &DrawReply{Status: DrawUnavailable}
+	if e.Ready() != nil || len(req.Holds) == 0 || len(req.Holds) > maxDrawHolds {
+		return unavailable
+	}
+	if req.Reservation == "" {
+		_, reply := e.holdDraw(ctx, req, false)
+		return reply
+	}
+	id, ok := parseResID([]byte(req.Reservation))
+	if !ok || id.node != req.Origin || uint64(id.boot) != req.Boot || req.Boot < e.roster.Load().boots[req.Origin] {
+		return unavailable // the last: a message of a session that is over
+	}
+	d, made := e.draws.begin(id, req.Boot)
+	switch {
+	case made:
+		return &DrawReply{Status: DrawOK}
+	case d == nil:
+		return unavailable
+	}
+	slots, reply := e.holdDraw(ctx, req, true)
+	if reply.Status != DrawOK {
+		e.draws.abandon(id, d)
+		return reply
+	}
+	err := e.journal.draw(drawRecord{ID: id, Origin: req.Origin, Boot: req.Boot, Holds: req.Holds})
+	if err == nil && e.draws.finish(id, d, slices.Clone(req.Holds)) {
+		return reply
+	}
+	e.draws.abandon(id, d)
+	e.giveHolds(slots, req.Holds)
+	if err != nil {
+		e.log.Warn("a draw could not be journaled", "error", err)
+	} else {
+		e.journalEndDraw(id)
+	}
+	return unavailable
+}
+
+// holdDraw finds room for a draw, all or none, and sets it aside if keep. It
+// waits as long as the draw allows.
+func (e *Enforcer) holdDraw(ctx context.Context, req *DrawRequest, keep bool) ([]*slot, *DrawReply) {
+	until := time.Now().Add(min(time.Duration(max(0, req.WaitMS))*time.Millisecond, maxDrawWait))
+	var w *waiter
+	for {
+		slots, reply, s, need := e.tryDraw(req, keep)
+		if reply.Status != DrawUnavailable || s == nil {
+			return slots, reply
+		}
+		if w == nil {
+			var err error
+			if w, err = e.newWaiter(); err != nil {
+				return nil, reply
+			}
+			defer e.doneWaiting()
+		}
+		err := e.await(ctx, s, w, need, keep, until)
+		if err != nil || !time.Now().Before(until) {
+			return nil, reply
+		}
+	}
+}
+
+// tryDraw decides a draw now. DrawUnavailable with a slot means: that one is short of need, wait for it.
+func (e *Enforcer) tryDraw(req *DrawRequest, keep bool) (slots []*slot, reply *DrawReply, wait *slot, need int64) {
+	slots = make([]*slot, len(req.Holds))
+	for i, h := range req.Holds {
+		s := e.slot(h.Budget)
+		if s == nil {
+			return nil, &DrawReply{Status: DrawNotHolder, Budget: h.Budget}, nil, 0
+		}
+		slots[i] = s
+		if h.Amount < 0 || s.kind.Load() != kindLeased {
+			return nil, &DrawReply{Status: DrawNotHolder, Budget: h.Budget}, nil, 0
+		}
+		switch v, p := s.judgeNow(h.Amount, keep); v {
+		case elsewhere:
+			return nil, &DrawReply{Status: DrawNotHolder, Budget: h.Budget}, nil, 0
+		case refused, tooLarge:
+			return nil, &DrawReply{Status: DrawRefused, Budget: h.Budget, Used: p.used, Room: min(p.room, h.Amount-1)}, nil, 0
+		case short:
+			if p.holder != e.c.Node {
+				return nil, &DrawReply{Status: DrawNotHolder, Budget: h.Budget}, nil, 0
+			}
+			wait, need = s, h.Amount
+		}
+	}
+	if wait != nil {
+		return nil, &DrawReply{Status: DrawUnavailable}, wait, need
+	}
+	if !keep {
+		return slots, &DrawReply{Status: DrawOK}, nil, 0
+	}
+	for i, h := range req.Holds {
+		if left, ok := slots[i].take(h.Amount); !ok {
+			e.giveHolds(slots[:i], req.Holds[:i])
+			return nil, &DrawReply{Status: DrawUnavailable}, slots[i], h.Amount
+		} else if left < slots[i].low.Load() {
+			e.agent.attend(slots[i])
+		}
+		e.agent.activate(slots[i])
+	}
+	return slots, &DrawReply{Status: DrawOK}, nil, 0
+}
+
+func (e *Enforcer) giveHolds(slots []*slot, holds []Hold) {
+	for i, s := range slots {
+		e.give(s, holds[i].Amount)
+	}
+}
+
+// giveDraw returns the holds of a draw that is no more.
+func (e *Enforcer) giveDraw(id resID, holds []Hold) {
+	if holds == nil {
+		return
+	}
+	for _, h := range holds {
+		if s := e.book.find(h.Budget); s != nil {
+			e.give(s, h.Amount)
+		}
+	}
+	e.journalEndDraw(id)
+}
+
+func (e *Enforcer) journalEndDraw(id resID) {
+	if err := e.journal.endDraw(id); err != nil {
+		e.log.Warn("the end of a draw could not be journaled; after a restart it is held until its origin is asked",
+			"reservation", id, "error", err)
+	}
+}
+
+// handleCancel frees a draw, or refuses it when it comes.
+func (e *Enforcer) handleCancel(req *CancelRequest) {
+	if id, ok := parseResID([]byte(req.Reservation)); ok && id.node == req.Origin {
+		e.giveDraw(id, e.draws.cancel(id, e.now()))
+	}
+}
+
+// handleConfirm shrinks a draw to the real amounts; budgets it does not name are free.
+// Confirming twice changes nothing.
+func (e *Enforcer) handleConfirm(req *ConfirmRequest) {
+	id, ok := parseResID([]byte(req.Reservation))
+	if !ok {
+		return
+	}
+	var freed []Hold
+	e.draws.mu.Lock()
+	if d := e.draws.byID[id]; d != nil {
+		freed = d.shrink(req.Holds)
+	}
+	e.draws.mu.Unlock()
+	for _, h := range freed {
+		if s := e.book.find(h.Budget); s != nil {
+			e.give(s, h.Amount)
+		}
+	}
+}
+
+// shrink lowers the holds to the amounts given and returns what is free.
+func (d *heldDraw) shrink(to []Hold) (freed []Hold) {
+	for i := range d.holds {
+		keep := int64(0)
+		for _, h := range to {
+			if h.Budget == d.holds[i].Budget {
+				keep = max(0, h.Amount)
+			}
+		}
+		if over := d.holds[i].Amount - keep; over > 0 {
+			freed = append(freed, Hold{Budget: d.holds[i].Budget, Amount: over})
+			d.holds[i].Amount = keep
+		}
+	}
+	return freed
+}
+
+// handleSyncDraws frees the draws of an origin's earlier sessions that stand
+// behind no reservation any more: they were made, and never used, when it crashed.
+func (e *Enforcer) handleSyncDraws(req *SyncDrawsRequest) {
+	keep := make(map[string]struct{}, len(req.Keep))
+	for _, id := range req.Keep {
+		keep[id] = struct{}{}
+	}
+	var drop []resID
+	e.draws.mu.Lock()
+	e.draws.boots[req.Origin] = max(e.draws.boots[req.Origin], req.Boot)
+	for id, d := range e.draws.byID {
+		if d.origin != req.Origin || d.boot >= req.Boot || !d.made {
+			continue
+		}
+		if _, live := keep[id.String()]; !live {
+			drop = append(drop, id)
+		}
+	}
+	e.draws.mu.Unlock()
+	for _, id := range drop {
+		e.giveDraw(id, e.draws.remove(id))
+	}
+}

@@ -1,0 +1,146 @@
+package enforcer
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// target is one matching assignment of a call with the amount it charges.
+type target struct {
+	item   *planItem
+	slot   *slot
+	amount int64
+	drawn  fsm.NodeNum // the node that has set it aside; 0: nobody
+}
+
+// scratch is the working memory of one decision, pooled.
+type scratch struct {
+	usage   []unitAmount
+	plans   []*plan
+	targets []target
+	seen    map[uint64]struct{} // assignments already among targets, for calls with several entities
+	holds   []heldLine
+}
+
+type unitAmount struct {
+	unit   int
+	amount int64
+}
+
+var scratchPool = sync.Pool{New: func() any { return &scratch{seen: make(map[uint64]struct{})} }}
+
+func getScratch() *scratch { return scratchPool.Get().(*scratch) }
+
+func putScratch(sc *scratch) {
+	clear(sc.plans)
+	clear(sc.targets)
+	clear(sc.seen)
+	sc.usage, sc.plans, sc.targets, sc.holds = sc.usage[:0], sc.plans[:0], sc.targets[:0], sc.holds[:0]
+	scratchPool.Put(sc)
+}
+
+// addUsage takes one amount of a call over.
+func (sc *scratch) addUsage(e *Enforcer, capability []byte, amount int64) error {
+	if amount < 0 || amount > fsm.MaxAmount {
+		return &RequestError{Field: "usage." + string(capability), Message: fmt.Sprintf("must be between 0 and %d", fsm.MaxAmount)}
+	}
+	u, ok := e.unit(capability)
+	if !ok {
+		return &RequestError{Field: "usage." + string(capability), Message: "is not a defined capability"}
+	}
+	sc.usage = append(sc.usage, unitAmount{unit: u, amount: amount})
+	return nil
+}
+
+// deriveTokens adds tokens = input + output where they were not given.
+func (sc *scratch) deriveTokens() {
+	var sum int64
+	derive := false
+	for i := range sc.usage {
+		switch sc.usage[i].unit {
+		case unitTokens:
+			return
+		case unitInput, unitOutput:
+			sum, derive = satAdd(sum, sc.usage[i].amount), true
+		}
+	}
+	if derive {
+		sc.usage = append(sc.usage, unitAmount{unit: unitTokens, amount: min(sum, fsm.MaxAmount)})
+	}
+}
+
+// addEntity takes one named entity over.
+func (sc *scratch) addEntity(e *Enforcer, c *catalog, ap *accountPlans, entity []byte) {
+	sc.plans = append(sc.plans, e.plan(c, ap, entity))
+}
+
+// match collects the assignments that the call charges, each once. The chain of
+// a call is the union of the chains of all its entities.
+func (sc *scratch) match() error {
+	single := len(sc.plans) == 1
+	for _, p := range sc.plans {
+		for i := range p.items {
+			it := &p.items[i]
+			u := sc.find(it.capability)
+			if u < 0 || (it.conditional && (single || !sc.inChain(it.a.Scope))) {
+				continue
+			}
+			if !single {
+				if _, dup := sc.seen[it.a.Num]; dup {
+					continue
+				}
+				sc.seen[it.a.Num] = struct{}{}
+			}
+			if len(sc.targets) == fsm.MaxCallAssignments {
+				return &RequestError{Field: "entities", Message: fmt.Sprintf("more than %d assignments match", fsm.MaxCallAssignments)}
+			}
+			sc.targets = append(sc.targets, target{item: it, amount: sc.usage[u].amount})
+		}
+	}
+	return nil
+}
+
+// find returns the place of a capability in usage, or −1.
+func (sc *scratch) find(unit int) int {
+	for i := range sc.usage {
+		if sc.usage[i].unit == unit {
+			return i
+		}
+	}
+	return -1
+}
+
+// inChain reports whether every id of a scope is in the call's chain.
+func (sc *scratch) inChain(scope []string) bool {
+	for _, id := range scope {
+		if !sc.chainHas(id) {
+			return false
+		}
+	}
+	return true
+}
+
+func (sc *scratch) chainHas(id string) bool {
+	for _, p := range sc.plans {
+		for _, c := range p.chain {
+			if c == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// place finds the slots of the targets in the periods that contain at. Targets
+// whose assignment is gone are left out.
+func (sc *scratch) place(e *Enforcer, at int64) {
+	kept := sc.targets[:0]
+	for _, t := range sc.targets {
+		if t.slot = e.slotAt(t.item.meter, t.item.a, at); t.slot != nil {
+			kept = append(kept, t)
+		}
+	}
+	sc.targets = kept
+}

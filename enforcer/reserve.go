@@ -1,0 +1,227 @@
+package enforcer
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// grant completes a call that fits. If it reserves, everything is set aside
+// already; the reservation is journaled before the call is answered.
+func (e *Enforcer) grant(c *Call, d *Decision, sc *scratch, ap *accountPlans, now int64) error {
+	if c.ReserveTTL > 0 {
+		if err := e.reserve(c, d, sc, ap, e.table.newID(rand.Uint32()), now); err != nil {
+			sc.unhold(e, len(sc.targets), false)
+			return err
+		}
+	}
+	e.fill(c, d, sc)
+	return nil
+}
+
+// reserve makes what is set aside for a call a reservation. On an error the
+// caller still owns what is set aside.
+func (e *Enforcer) reserve(c *Call, d *Decision, sc *scratch, ap *accountPlans, id resID, now int64) error {
+	sc.holds = sc.holds[:0]
+	for i := range sc.targets {
+		t := &sc.targets[i]
+		if t.amount == 0 {
+			continue
+		}
+		on := e.c.Node
+		if t.drawn != 0 {
+			on = t.drawn
+		}
+		sc.holds = append(sc.holds, heldLine{Budget: t.slot.key, Amount: t.amount, On: on})
+	}
+	expires := now + c.ReserveTTL
+	if !e.table.add(id, ap.id, expires, sc.holds) {
+		return ErrOverloaded
+	}
+	if err := e.journal.reserve(id, ap.id, expires, sc.holds); err != nil {
+		e.table.forget(id)
+		return fmt.Errorf("%w: journal: %w", ErrUnavailable, err)
+	}
+	d.ReservationN = len(id.appendText(d.Reservation[:0]))
+	d.ExpiresAt = expires
+	return nil
+}
+
+// release frees a reservation, here or at its origin. account is what the
+// caller's token covers; empty: all. Errors: ErrUnavailable.
+func (e *Enforcer) release(ctx context.Context, id resID, account string) (ReleaseReply, error) {
+	if node, self := e.originOf(id); !self {
+		var reply ReleaseReply
+		if err := e.peers.Call(ctx, node, MethodRelease, &ReleaseRequest{Reservation: id.String(), Account: account}, &reply); err != nil {
+			return ReleaseReply{}, fmt.Errorf("%w: release at its origin: %w", ErrUnavailable, err)
+		}
+		return reply, nil
+	}
+	return e.releaseHere(id, account), nil
+}
+
+// releaseHere frees a reservation of this node. A repeat is answered as the first call was.
+func (e *Enforcer) releaseHere(id resID, account string) (reply ReleaseReply) {
+	now, ended := e.now(), false
+	var held []heldLine
+	e.table.with(id, func(sh *tableShard, r *reservation, past *ending) {
+		switch {
+		case past != nil && covers(account, past.account):
+			reply = ReleaseReply{Code: past.code, Released: past.released}
+		case r == nil || !covers(account, r.account):
+			reply.Code = CodeReservationUnknown
+		case r.event != "":
+			// An event is settling it: nothing is left to release.
+		case r.expires <= now:
+			reply.Code = CodeReservationExpired
+			held, ended = e.endReservation(sh, r, ending{code: CodeReservationExpired}), true
+		default:
+			reply.Released = e.quantities(r.holds)
+			held, ended = e.endReservation(sh, r, ending{released: reply.Released}), true
+		}
+	})
+	if ended {
+		e.free(id, held)
+	}
+	return reply
+}
+
+// covers reports whether a token for account (empty: all) covers what belongs to owner.
+func covers(account, owner string) bool { return account == "" || account == owner }
+
+// endReservation ends a live reservation and returns its holds, which the caller
+// then owns. The shard is locked.
+func (e *Enforcer) endReservation(sh *tableShard, r *reservation, how ending) []heldLine {
+	held := append([]heldLine(nil), r.holds...)
+	e.table.end(sh, r, how)
+	return held
+}
+
+// free gives back what a reservation held: here at once, elsewhere by a cancel.
+func (e *Enforcer) free(id resID, held []heldLine) {
+	e.notices.cancel(id, e.boot.Load(), held)
+	for _, h := range held {
+		if h.On != e.c.Node {
+			continue
+		}
+		// The slot is there: it is not dropped while something is held in it.
+		if s := e.book.find(h.Budget); s != nil {
+			e.give(s, h.Amount)
+		}
+	}
+	e.journalEnd(id)
+}
+
+func (e *Enforcer) journalEnd(id resID) {
+	if err := e.journal.end(id); err != nil {
+		e.log.Warn("the end of a reservation could not be journaled; after a restart it is held until it expires",
+			"reservation", id, "error", err)
+	}
+}
+
+// quantities are the amounts of holds by capability. A capability is held alike
+// at every level, so the largest counts.
+func (e *Enforcer) quantities(holds []heldLine) []fsm.Quantity {
+	var out []fsm.Quantity
+	e.m.View(func(v *fsm.View) {
+		for _, h := range holds {
+			a := v.AssignmentByNum(h.Budget.Assignment)
+			if a == nil {
+				continue
+			}
+			out = addQuantity(out, a.Capability, h.Amount)
+		}
+	})
+	return out
+}
+
+// addQuantity keeps qs ascending by capability and the larger amount of each.
+func addQuantity(qs []fsm.Quantity, capability string, amount int64) []fsm.Quantity {
+	i := 0
+	for i < len(qs) && qs[i].Capability < capability {
+		i++
+	}
+	if i < len(qs) && qs[i].Capability == capability {
+		qs[i].Amount = max(qs[i].Amount, amount)
+		return qs
+	}
+	qs = append(qs, fsm.Quantity{})
+	copy(qs[i+1:], qs[i:])
+	qs[i] = fsm.Quantity{Capability: capability, Amount: amount}
+	return qs
+}
+
+// extend moves a reservation's expiry to ttl milliseconds from now, never
+// nearer; see release. The answer carries the new expiry.
+func (e *Enforcer) extend(ctx context.Context, id resID, account string, ttl int64) (ExtendReply, error) {
+	if node, self := e.originOf(id); !self {
+		var reply ExtendReply
+		if err := e.peers.Call(ctx, node, MethodExtend, &ExtendRequest{Reservation: id.String(), Account: account, TTLMS: ttl}, &reply); err != nil {
+			return ExtendReply{}, fmt.Errorf("%w: extend at its origin: %w", ErrUnavailable, err)
+		}
+		return reply, nil
+	}
+	return e.extendHere(id, account, ttl)
+}
+
+// extendHere journals the new expiry before it counts, so that a reservation
+// that the caller believes extended is extended after a crash, too.
+func (e *Enforcer) extendHere(id resID, account string, ttl int64) (reply ExtendReply, err error) {
+	now := e.now()
+	ttl = min(max(ttl, fsm.MinReserveTTL.Milliseconds()), fsm.MaxReserveTTL.Milliseconds())
+	expires := now + ttl
+	e.table.with(id, func(_ *tableShard, r *reservation, past *ending) {
+		reply.Code = extendCode(r, past, account, now)
+	})
+	if reply.Code != "" {
+		return reply, nil
+	}
+	if err := e.journal.extend(id, expires); err != nil {
+		return ExtendReply{}, fmt.Errorf("%w: journal: %w", ErrUnavailable, err)
+	}
+	e.table.with(id, func(sh *tableShard, r *reservation, past *ending) {
+		if reply.Code = extendCode(r, past, account, now); reply.Code == "" {
+			r.expires = max(r.expires, expires)
+			reply.ExpiresAt = r.expires
+			sh.expiry.fix(r.heap)
+		}
+	})
+	return reply, nil
+}
+
+// extendCode says why a reservation cannot be extended, or nothing.
+func extendCode(r *reservation, past *ending, account string, now int64) string {
+	switch {
+	case past != nil && covers(account, past.account):
+		return CodeReservationExpired
+	case r == nil || !covers(account, r.account):
+		return CodeReservationUnknown
+	case r.event != "" || r.expires <= now:
+		return CodeReservationExpired
+	}
+	return ""
+}
+
+// expire ends the reservations whose time has come.
+func (e *Enforcer) expire(now int64) {
+	type ended struct {
+		id   resID
+		held []heldLine
+	}
+	var all []ended
+	e.table.overdue(now, func(sh *tableShard, r *reservation) {
+		id := r.id
+		all = append(all, ended{id, e.endReservation(sh, r, ending{code: CodeReservationExpired})})
+	})
+	for _, x := range all {
+		e.free(x.id, x.held)
+	}
+	e.counters.Expired.Add(uint64(len(all)))
+}
+
+// originOf returns the node that gave a reservation out.
+func (e *Enforcer) originOf(id resID) (node fsm.NodeNum, self bool) {
+	return id.node, id.node == e.c.Node
+}
