@@ -78,17 +78,10 @@ func (a *Admin) send(ctx context.Context, method, path string, s safety, body, i
 		}
 		r.body = b
 	}
-	ans, err := a.caller.do(ctx, r)
-	if err != nil {
-		return err
+	if into != nil {
+		r.read = func(ans *answer) error { return json.Unmarshal(ans.body, into) }
 	}
-	if into == nil {
-		return nil
-	}
-	if err := json.Unmarshal(ans.body, into); err != nil {
-		return fmt.Errorf("%s: the answer cannot be read: %w", path, err)
-	}
-	return nil
+	return a.caller.do(ctx, r)
 }
 
 // get reads one object.

@@ -52,9 +52,12 @@ type request struct {
 	tryTimeout   time.Duration
 	timeout      time.Duration
 	deletes      bool // a 404 to a retry means that a try whose answer was lost had done it
+	// read decodes a good answer; nil: it is not looked at. An answer that it refuses, because it cannot be one to
+	// this request, is a lost answer.
+	read func(*answer) error
 }
 
-// answer is what an endpoint said, with a status below 300.
+// answer is what an endpoint said.
 type answer struct {
 	contentType string
 	body        []byte
@@ -107,7 +110,7 @@ type failure struct {
 // do sends r until it is answered, its failure must not be retried, or time, tries or the
 // retry budget run out. Errors: *Problem for an answer that says no, the
 // context's if the caller's ended, *UnavailableError otherwise.
-func (c *caller) do(ctx context.Context, r *request) (*answer, error) {
+func (c *caller) do(ctx context.Context, r *request) error {
 	c.budget.earn()
 	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
@@ -126,15 +129,15 @@ func (c *caller) do(ctx context.Context, r *request) (*answer, error) {
 		}
 		try++
 		tried |= e.bit
-		a, f := c.try(ctx, parent, e, r)
+		f := c.try(ctx, parent, e, r)
 		if f == nil {
-			return a, nil
+			return nil
 		}
 		if f.final {
 			if r.deletes && lost > 0 && errors.Is(f.err, ErrNotFound) {
-				return &answer{}, nil
+				return nil
 			}
-			return nil, f.err
+			return f.err
 		}
 		last = *f
 		if !f.unsent && !f.turned {
@@ -145,9 +148,9 @@ func (c *caller) do(ctx context.Context, r *request) (*answer, error) {
 		}
 	}
 	if err := parent.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w (last try: %v)", r.path, err, last.err)
+		return fmt.Errorf("%s: %w (last try: %v)", r.path, err, last.err)
 	}
-	return nil, &UnavailableError{Path: r.path, Tries: try, Unknown: lost > 0, After: last.after, Err: last.err}
+	return &UnavailableError{Path: r.path, Tries: try, Unknown: lost > 0, After: last.after, Err: last.err}
 }
 
 func retryable(s safety, f *failure, lost int) bool {
@@ -176,16 +179,22 @@ func (c *caller) pause(ctx context.Context, rest time.Duration, fresh bool, try 
 }
 
 // try sends r to e once. parent is the caller's context: when that ended, the endpoint is not to blame.
-func (c *caller) try(ctx, parent context.Context, e *endpoint, r *request) (*answer, *failure) {
+func (c *caller) try(ctx, parent context.Context, e *endpoint, r *request) *failure {
 	ctx, cancel := context.WithTimeout(ctx, r.tryTimeout)
 	defer cancel()
 	start := time.Now()
-	resp, connected, err := c.send(ctx, e.base, r)
+	resp, unsent, err := c.send(ctx, e.base, r)
 	if err == nil {
 		defer discard(resp.Body)
 		var a *answer
 		if a, err = readAnswer(resp); err == nil {
-			return c.judge(e, r, resp, a, time.Since(start))
+			if f := c.judge(e, r, resp, a); f != nil {
+				return f
+			}
+			if err = c.accept(r, a); err == nil {
+				c.pool.answered(e, time.Since(start))
+				return nil
+			}
 		}
 	}
 	if parent.Err() != nil {
@@ -193,20 +202,39 @@ func (c *caller) try(ctx, parent context.Context, e *endpoint, r *request) (*ans
 	} else {
 		c.pool.suspect(e, true)
 	}
-	return nil, &failure{err: err, unsent: !connected}
+	return &failure{err: err, unsent: unsent}
 }
 
-// send writes the request. connected tells whether bytes may have reached the node.
-func (c *caller) send(ctx context.Context, base string, r *request) (resp *http.Response, connected bool, err error) {
-	var got atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { got.Store(true) }})
+// accept decodes a good answer. One that does not belong to r may be another's, left on
+// the connection by a node or proxy that answered twice; what follows on it would be one behind,
+// so the connections are not used again.
+func (c *caller) accept(r *request, a *answer) error {
+	if r.read == nil {
+		return nil
+	}
+	err := r.read(a)
+	if err != nil {
+		c.http.CloseIdleConnections()
+		return fmt.Errorf("the answer is not one to this request: %w", err)
+	}
+	return nil
+}
+
+// send writes the request. unsent is a proof that no byte of it left: the
+// transport looked for a connection and got none. (A transport that does not report that leaves it open.)
+func (c *caller) send(ctx context.Context, base string, r *request) (resp *http.Response, unsent bool, err error) {
+	var looked, got atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { looked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
+	})
 	var body io.Reader = http.NoBody
 	if r.body != nil {
 		body = bytes.NewReader(r.body)
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, body)
 	if err != nil {
-		return nil, false, err
+		return nil, true, err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("User-Agent", userAgent)
@@ -215,33 +243,32 @@ func (c *caller) send(ctx context.Context, base string, r *request) (resp *http.
 		req.Header.Set("Content-Type", r.contentType)
 	}
 	resp, err = c.http.Do(req)
-	return resp, got.Load(), err
+	return resp, looked.Load() && !got.Load(), err
 }
 
-// judge sorts an answer: success, a verdict, or a reason to try again.
-func (c *caller) judge(e *endpoint, r *request, resp *http.Response, a *answer, took time.Duration) (*answer, *failure) {
+// judge returns nil for a good answer, and otherwise what it means for r and for the endpoint.
+func (c *caller) judge(e *endpoint, r *request, resp *http.Response, a *answer) *failure {
 	if resp.StatusCode/100 == 2 {
-		c.pool.answered(e, took)
-		return a, nil
+		return nil
 	}
 	f := &failure{err: problem(resp, a)}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
 		f.turned = true
-		f.after = retryAfter(resp.Header)
+		f.after = retryAfter(resp.Header, defaultRest)
 		c.pool.resting(e, f.after)
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		// On the data plane nothing was done. A control-plane write may have been proposed.
 		f.turned = c.dataPlane
-		f.after = retryAfterOr(resp.Header, 0)
+		f.after = retryAfter(resp.Header, 0)
 		c.pool.suspect(e, false)
 	case resp.StatusCode >= 500:
 		c.pool.suspect(e, true)
 	default:
 		f.final = true
-		c.pool.answered(e, took)
+		c.pool.verdict(e)
 	}
-	return nil, f
+	return f
 }
 
 func readAnswer(resp *http.Response) (*answer, error) {
@@ -267,10 +294,8 @@ func problem(resp *http.Response, a *answer) *Problem {
 	return p
 }
 
-func retryAfter(h http.Header) time.Duration { return retryAfterOr(h, defaultRest) }
-
-// retryAfterOr reads Retry-After in seconds or as a date.
-func retryAfterOr(h http.Header, def time.Duration) time.Duration {
+// retryAfter reads Retry-After in seconds or as a date; def if there is none.
+func retryAfter(h http.Header, def time.Duration) time.Duration {
 	v := h.Get("Retry-After")
 	if s, err := strconv.ParseUint(v, 10, 31); err == nil {
 		return min(time.Duration(s)*time.Second, maxRest)

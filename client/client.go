@@ -35,8 +35,17 @@ func (c *Client) Close() { c.caller.close() }
 // (Reserve is more convenient); see Reserve for what a retry may then leave behind. A retried
 // check may count twice against a rate limit; against a budget never.
 func (c *Client) Check(ctx context.Context, req CheckRequest) (*CheckResponse, error) {
-	d := new(CheckResponse)
-	err := c.decide(ctx, "/v1/check", req, req.ReserveTTLMS > 0, d)
+	var d *CheckResponse
+	err := c.decide(ctx, "/v1/check", req, req.ReserveTTLMS > 0, func(a *answer) error {
+		d = new(CheckResponse)
+		if err := unmarshal(a.contentType, a.body, d); err != nil {
+			return err
+		}
+		if d.Code == "" {
+			return errNoDecision
+		}
+		return nil
+	})
 	if c.failOpen(ctx, err) {
 		return degraded(), nil
 	}
@@ -54,7 +63,16 @@ func (c *Client) Checks(ctx context.Context, reqs []CheckRequest) ([]CheckRespon
 		reserves = reserves || reqs[i].ReserveTTLMS > 0
 	}
 	var list List[CheckResponse]
-	err := c.decide(ctx, "/v1/checks", ChecksRequest{Checks: reqs}, reserves, &list)
+	err := c.decide(ctx, "/v1/checks", ChecksRequest{Checks: reqs}, reserves, func(a *answer) error {
+		list = List[CheckResponse]{}
+		if err := unmarshal(a.contentType, a.body, &list); err != nil {
+			return err
+		}
+		if len(list.Items) != len(reqs) {
+			return fmt.Errorf("%d decisions on %d checks", len(list.Items), len(reqs))
+		}
+		return nil
+	})
 	if c.failOpen(ctx, err) {
 		items := make([]CheckResponse, len(reqs))
 		for i := range items {
@@ -65,23 +83,22 @@ func (c *Client) Checks(ctx context.Context, reqs []CheckRequest) ([]CheckRespon
 	if err != nil {
 		return nil, err
 	}
-	if len(list.Items) != len(reqs) {
-		return nil, fmt.Errorf("/v1/checks: %d answers to %d checks", len(list.Items), len(reqs))
-	}
 	return list.Items, nil
 }
 
+var errNoDecision = errors.New("there is no decision in it")
+
 // decide sends a check or checks.
-func (c *Client) decide(ctx context.Context, path string, req any, reserves bool, into any) error {
-	r := &request{method: http.MethodPost, path: path, safety: repeatable, tryTimeout: c.opts.TryTimeout, timeout: c.opts.Timeout}
+func (c *Client) decide(ctx context.Context, path string, req any, reserves bool, read func(*answer) error) error {
+	r := &request{path: path, safety: repeatable, tryTimeout: c.opts.TryTimeout, timeout: c.opts.Timeout, read: read}
 	if reserves {
 		r.safety = holding
 	}
-	return c.exchange(ctx, r, req, into)
+	return c.post(ctx, r, req)
 }
 
-// exchange encodes a body, sends it and decodes the answer.
-func (c *Client) exchange(ctx context.Context, r *request, body, into any) error {
+// post sends r with a body; nil: none.
+func (c *Client) post(ctx context.Context, r *request, body any) error {
 	if body != nil {
 		b, err := c.opts.Encoding.marshal(body)
 		if err != nil {
@@ -89,15 +106,8 @@ func (c *Client) exchange(ctx context.Context, r *request, body, into any) error
 		}
 		r.body = b
 	}
-	r.contentType, r.accept = c.opts.Encoding.contentType(), c.opts.Encoding.accept()
-	a, err := c.caller.do(ctx, r)
-	if err != nil {
-		return err
-	}
-	if err := unmarshal(a.contentType, a.body, into); err != nil {
-		return fmt.Errorf("%s: the answer cannot be read: %w", r.path, err)
-	}
-	return nil
+	r.method, r.contentType, r.accept = http.MethodPost, c.opts.Encoding.contentType(), c.opts.Encoding.accept()
+	return c.caller.do(ctx, r)
 }
 
 // failOpen reports whether err lets this client grant by itself: no node
@@ -143,19 +153,26 @@ func (c *Client) seal(e *Event) ([]byte, error) {
 	return b, nil
 }
 
-// ingest sends sealed events. query is empty or "?ack=node".
+// ingest sends sealed events. query is empty or "?ack=node". The answer accounts for every one of them.
 func (c *Client) ingest(ctx context.Context, encoded [][]byte, query string) (*IngestResponse, error) {
 	enc := c.opts.Encoding
-	a, err := c.caller.do(ctx, &request{
+	var resp *IngestResponse
+	err := c.caller.do(ctx, &request{
 		method: http.MethodPost, path: "/v1/ingest" + query, body: enc.events(encoded), contentType: enc.contentType(),
 		accept: enc.accept(), safety: repeatable, tryTimeout: c.opts.IngestTryTimeout, timeout: c.opts.IngestTimeout,
+		read: func(a *answer) error {
+			resp = new(IngestResponse)
+			if err := unmarshal(a.contentType, a.body, resp); err != nil {
+				return err
+			}
+			if n := resp.Accepted + resp.Duplicates + len(resp.Rejected); n != len(encoded) {
+				return fmt.Errorf("it accounts for %d of %d events", n, len(encoded))
+			}
+			return nil
+		},
 	})
 	if err != nil {
 		return nil, err
-	}
-	resp := new(IngestResponse)
-	if err := unmarshal(a.contentType, a.body, resp); err != nil {
-		return nil, fmt.Errorf("/v1/ingest: the answer cannot be read: %w", err)
 	}
 	return resp, nil
 }
@@ -164,7 +181,7 @@ func (c *Client) ingest(ctx context.Context, encoded [][]byte, query string) (*I
 // Errors: ErrReservationUnknown, ErrReservationExpired.
 func (c *Client) ReleaseReservation(ctx context.Context, id string) (Usage, error) {
 	var out ReleaseResponse
-	err := c.exchange(ctx, c.reservationRequest(id, "release"), nil, &out)
+	err := c.post(ctx, c.reservationRequest(id, "release", &out), nil)
 	return out.Released, err
 }
 
@@ -172,13 +189,14 @@ func (c *Client) ReleaseReservation(ctx context.Context, id string) (Usage, erro
 // when it will expire. Repeating it is safe. Errors: as ReleaseReservation.
 func (c *Client) ExtendReservation(ctx context.Context, id string, ttl time.Duration) (time.Time, error) {
 	var out ExtendResponse
-	err := c.exchange(ctx, c.reservationRequest(id, "extend"), ExtendRequest{TTLMS: ttl.Milliseconds()}, &out)
+	err := c.post(ctx, c.reservationRequest(id, "extend", &out), ExtendRequest{TTLMS: ttl.Milliseconds()})
 	return out.ExpiresAt, err
 }
 
-func (c *Client) reservationRequest(id, verb string) *request {
+func (c *Client) reservationRequest(id, verb string, into any) *request {
 	return &request{
-		method: http.MethodPost, path: "/v1/reservations/" + url.PathEscape(id) + "/" + verb,
+		path:   "/v1/reservations/" + url.PathEscape(id) + "/" + verb,
 		safety: repeatable, tryTimeout: c.opts.TryTimeout, timeout: c.opts.Timeout,
+		read: func(a *answer) error { return unmarshal(a.contentType, a.body, into) },
 	}
 }

@@ -54,12 +54,22 @@ func (e Encoding) marshal(v any) ([]byte, error) {
 // unmarshal decodes a body by its own content type. Fields it does not know are
 // passed over: a newer server may add some.
 func unmarshal(contentType string, data []byte, v any) error {
-	if strings.HasPrefix(contentType, typeMsgPack) {
-		dec := msgpack.NewDecoder(bytes.NewReader(data))
-		dec.SetCustomStructTag("json")
-		return dec.Decode(v)
+	if !strings.HasPrefix(contentType, typeMsgPack) {
+		return json.Unmarshal(data, v)
 	}
-	return json.Unmarshal(data, v)
+	// By way of JSON: the msgpack library does not read times from short strings,
+	// which is how the contract writes them. An answer is small; this costs microseconds.
+	dec := msgpack.NewDecoder(bytes.NewReader(data))
+	dec.UseLooseInterfaceDecoding(true)
+	document, err := dec.DecodeInterface()
+	if err != nil {
+		return err
+	}
+	asJSON, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(asJSON, v)
 }
 
 // events joins encoded events into the body of an ingest. An event is encoded

@@ -151,6 +151,16 @@ func (p *pool) answered(e *endpoint, took time.Duration) {
 	e.measured = time.Now()
 }
 
+// verdict records an answer that says no: the endpoint works. How long that
+// took says nothing about how long work takes.
+func (p *pool) verdict(e *endpoint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.inflight--
+	e.failures = 0
+	e.out = false
+}
+
 // resting records that the endpoint asked to be left alone for a while.
 func (p *pool) resting(e *endpoint, d time.Duration) {
 	p.mu.Lock()

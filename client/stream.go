@@ -42,7 +42,7 @@ func (c *caller) stream(ctx context.Context, r *request) (io.ReadCloser, error) 
 			last = err
 			continue
 		}
-		_, f := c.judge(e, r, resp, a, time.Since(start))
+		f := c.judge(e, r, resp, a)
 		if f.final {
 			return nil, f.err
 		}
