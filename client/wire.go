@@ -36,7 +36,7 @@ type FieldError struct {
 type EntityType struct {
 	ID      string   `json:"id"`
 	Name    string   `json:"name,omitempty"`
-	Parents []string `json:"parents,omitempty" nullable:"false" doc:"types it may hang under; empty: any"`
+	Parents []string `json:"parents" required:"false" nullable:"false" doc:"types it may hang under; empty: any"`
 }
 
 // EntityTypes is the body of PUT /v1/entity-types and its answer.
