@@ -41,7 +41,7 @@ func (t *txn) checkMove(tn *tenant, e *Entity, parent string) *Error {
 		return conflict("entity %q is archived along with %q; unarchive that one before moving this one away from it", e.ID, e.ArchivedBy)
 	}
 	if typ := t.s.types[e.Type]; typ != nil && !typ.allowsParent(p.Type) {
-		return conflict("entity %q cannot be moved under %q, a %s: type %q hangs under %q only", e.ID, parent, p.Type, e.Type, typ.Parents)
+		return conflict("entity %q cannot be moved under %q, of type %q: type %q hangs under %q only", e.ID, parent, p.Type, e.Type, typ.Parents)
 	}
 	var levels int
 	cycle := false

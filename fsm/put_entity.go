@@ -81,7 +81,7 @@ func (p *entityPut) place(f *faults, i int, e *Entity) {
 		return
 	}
 	if !typ.allowsParent(parent.Type) {
-		f.add(p.field(i, "parent"), "is %q, a %s; type %q hangs under %q only", e.Parent, parent.Type, e.Type, typ.Parents)
+		f.add(p.field(i, "parent"), "is %q, of type %q; type %q hangs under %q only", e.Parent, parent.Type, e.Type, typ.Parents)
 		return
 	}
 	switch depth := p.depth(e); {
