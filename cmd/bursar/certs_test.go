@@ -207,8 +207,10 @@ func TestCertificatesAreReloadedAndBadOnesIgnored(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "node-1.pem"), []byte("not a certificate, and longer than nothing"), modePrivate); err != nil {
 		t.Fatal(err)
 	}
-	if serial() != second || serial() != second {
-		t.Error("a damaged file replaced a good certificate")
+	for range 2 {
+		if serial() != second {
+			t.Error("a damaged file replaced a good certificate")
+		}
 	}
 	if n := strings.Count(logged.String(), "cannot be used"); n != 1 {
 		t.Errorf("the damage was logged %d times, want once:\n%s", n, logged.String())

@@ -169,7 +169,7 @@ func (c *devCmd) nodeConfig(i int, token string, log *slog.Logger) nodeConfig {
 		GossipAddr:      c.gossipAddr(i),
 		BootstrapExpect: c.Nodes,
 		RootToken:       token,
-		Logger:          log.With("node", name),
+		Logger:          log,
 	}
 	for other := range c.Nodes {
 		if other != i {

@@ -9,7 +9,7 @@
 //	log.go       structured logs; progress.go: what a person sees meanwhile
 //	serve.go     the flags of a node and their validation
 //	node.go      one node from its data directory to its open ports, and back
-//	observer.go  how the enforcer is connected to a state machine that already applies
+//	wiring.go    the stand-ins by which its parts, which need one another, are connected
 //	gate.go      whether the data plane answers at all; listen.go: its ports before it can
 //	datadir.go   the lock on a data directory and the private files in it
 //	disk.go      the disk watchdog; roottoken.go: the first token

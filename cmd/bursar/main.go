@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // the container image has nothing but the binary
 
 	"github.com/alecthomas/kong"
 )

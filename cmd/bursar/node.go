@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	metricsprom "github.com/armon/go-metrics/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/valyala/fasthttp"
@@ -38,25 +39,28 @@ type nodeConfig struct {
 	GossipKey       []byte
 	RootToken       string        // the cluster's first root token; empty: one is made
 	StopDelay       time.Duration // how long Drain goes on answering with a red /readyz
-	Logger          *slog.Logger
+	Logger          *slog.Logger  // without the node's name: that is added
 }
 
 // node is one running node. Start brings it up, Failed says that it cannot go
 // on, Drain and Close take it down.
 //
-// The parts depend on one another in a circle: the enforcer needs the node's
-// number and a way to its peers, which only a cluster that applies the log can
-// give, and the state machine that applies needs an observer, which is the
-// enforcer. It is opened in this order:
+// The parts depend on one another in a circle. The enforcer must have read the
+// state before the next entry is applied to it, or it would miss the settling of
+// what it restores; the cluster applies from the moment it is opened; and the
+// enforcer needs the node's number, which a new node has only from the cluster.
+// Two small stand-ins cut the circle (wiring.go), and a restart and a first start
+// take it from different sides:
 //
 //  1. The data directory is locked and the ports are opened, so that a second
 //     process fails before it has touched anything. Both planes answer "starting".
 //  2. fsm.Open, observed by a lateObserver that has nobody to tell yet.
-//  3. cluster.Open: the machine applies; the node restarts, joins or bootstraps.
-//  4. cluster.Admitted: at once at a restart, since the number is in the replica.
-//  5. enforcer.Open over the present state, then lateObserver.attach: the
-//     enforcer reads once more whatever was applied meanwhile and from there
-//     misses nothing. It is not asked anything before that.
+//  3. At a restart the replica knows the number: enforcer.Open over latePeers,
+//     and lateObserver.attach. It hears of every entry applied from here on.
+//  4. cluster.Open restarts, joins or bootstraps, and latePeers is bound to it.
+//  5. cluster.Admitted: at once at a restart. A new node, which has neither
+//     reservations nor outbox and so nothing to miss, opens its enforcer now;
+//     attach makes it read again what was applied meanwhile.
 //  6. cluster.Serve lets the peers' requests in, the planes get their handlers, and
 //     enforcer.Run starts the session. Until that is applied it admits nothing.
 //
@@ -65,8 +69,11 @@ type nodeConfig struct {
 // the machine closes last.
 type node struct {
 	c        nodeConfig
+	log      *slog.Logger
 	gate     gate
 	observer lateObserver
+	peers    latePeers
+	registry *prometheus.Registry
 
 	lock      *os.File
 	httpPort  *net.TCPListener
@@ -81,6 +88,7 @@ type node struct {
 	cancel   context.CancelFunc
 	work     sync.WaitGroup // everything that ends with cancel
 	enforcer atomic.Pointer[enforcer.Enforcer]
+	num      fsm.NodeNum // that the enforcer was opened as
 	failed   chan error
 }
 
@@ -88,11 +96,12 @@ type node struct {
 const (
 	abortTimeout    = 5 * time.Second // taking down a node that did not start
 	takeoverTimeout = time.Second     // requests of the starting server that are still running
+	raftMetricsKept = time.Minute     // how long a measurement of raft or gossip is shown after it was last made
 	closeGrace      = time.Second     // what Close may overrun its context by before it gives up waiting
 )
 
 func newNode(c nodeConfig) *node {
-	n := &node{c: c, failed: make(chan error, 1)}
+	n := &node{c: c, log: c.Logger.With("node", c.Name), failed: make(chan error, 1), registry: prometheus.NewRegistry()}
 	n.gate.set(causeStarting, &obstacle{errStarting, true})
 	return n
 }
@@ -116,22 +125,32 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err := n.openPorts(); err != nil {
 		return err
 	}
-	n.machine, err = fsm.Open(filepath.Join(n.c.DataDir, "state"), fsm.Options{Logger: n.c.Logger, Observer: &n.observer})
+	n.machine, err = fsm.Open(filepath.Join(n.c.DataDir, "state"), fsm.Options{Logger: n.log, Observer: &n.observer})
 	if err != nil {
 		return fmt.Errorf("opening the state in --data-dir %s: %w", n.c.DataDir, err)
 	}
-	n.cluster, err = cluster.Open(ctx, n.clusterConfig(), n.machine)
+	if num := n.numberInReplica(); num != 0 {
+		if err := n.openEnforcer(num); err != nil {
+			return err
+		}
+	}
+	config, err := n.clusterConfig()
 	if err != nil {
 		return err
 	}
+	n.cluster, err = cluster.Open(ctx, config, n.machine)
+	if err != nil {
+		return err
+	}
+	n.peers.node.Store(n.cluster)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	n.serveStarting()
 	n.goRun(running, n.join)
 	n.goRun(running, n.watchCluster)
-	n.goRun(running, newDiskWatch(n.c.DataDir, n.lowDisk, n.c.Logger).run)
+	n.goRun(running, newDiskWatch(n.c.DataDir, n.lowDisk, n.log).run)
 	n.goRun(running, (&rootToken{
-		given: n.c.RootToken, dir: n.c.DataDir, machine: n.machine, cluster: n.cluster, log: n.c.Logger,
+		given: n.c.RootToken, dir: n.c.DataDir, machine: n.machine, cluster: n.cluster, log: n.log,
 	}).ensure)
 	return nil
 }
@@ -155,7 +174,11 @@ func (n *node) openPorts() (err error) {
 	return nil
 }
 
-func (n *node) clusterConfig() cluster.Config {
+func (n *node) clusterConfig() (cluster.Config, error) {
+	sink, err := metricsprom.NewPrometheusSinkFrom(metricsprom.PrometheusOpts{Registerer: n.registry, Expiration: raftMetricsKept})
+	if err != nil {
+		return cluster.Config{}, err
+	}
 	c := cluster.Config{
 		Name:            n.c.Name,
 		DataDir:         n.c.DataDir,
@@ -167,11 +190,12 @@ func (n *node) clusterConfig() cluster.Config {
 		TLS:             n.c.TLS,
 		GossipKey:       n.c.GossipKey,
 		Logger:          n.c.Logger,
+		MetricsSink:     sink,
 	}
 	if _, port, err := splitAddr(n.c.PeerAddr); err == nil && port == 0 {
 		c.AdvertiseAddr = ""
 	}
-	return c
+	return c, nil
 }
 
 // serveStarting answers probes on both planes until join takes over.
@@ -188,21 +212,45 @@ func (n *node) join(ctx context.Context) error {
 	firstOver := make(chan struct{})
 	go func() { defer close(firstOver); n.starting.Serve(first) }()
 
-	num, err := n.cluster.Admitted(ctx)
-	if err == nil {
-		err = n.openEnforcer(num)
-	}
+	err := n.becomeMember(ctx)
 	n.endStarting(firstOver)
 	if err != nil {
 		return err
 	}
 	e := n.enforcer.Load()
+	n.cluster.Serve(e)
 	n.answering.set(n.controlPlane(e))
-	n.data = enforcer.NewServer(e, n.c.Logger)
+	n.data = enforcer.NewServer(e, n.log)
 	n.data.Handler = n.gate.guard(n.data.Handler)
 	n.gate.set(causeStarting, nil)
 	n.serve("--http-addr", func() error { return n.data.Serve(newTurn(n.httpPort)) })
 	return e.Run(ctx, n.propose)
+}
+
+// becomeMember waits until the cluster has the node and sees to its enforcer.
+func (n *node) becomeMember(ctx context.Context) error {
+	num, err := n.cluster.Admitted(ctx)
+	switch {
+	case err != nil:
+		return err
+	case n.enforcer.Load() == nil:
+		return n.openEnforcer(num)
+	case num != n.num:
+		return fmt.Errorf("the cluster knows this node as number %d, its own state as %d: start it again", num, n.num)
+	}
+	return nil
+}
+
+// numberInReplica returns this node's number as of what is on disk, or 0.
+func (n *node) numberInReplica() (num fsm.NodeNum) {
+	n.machine.View(func(v *fsm.View) {
+		for _, member := range v.Nodes() {
+			if member.Name == n.c.Name && member.RemovedAt == 0 {
+				num = member.Num
+			}
+		}
+	})
+	return num
 }
 
 // endStarting ends the starting server's turn on the data plane's port.
@@ -221,29 +269,28 @@ func (n *node) openEnforcer(num fsm.NodeNum) error {
 		Node:    num,
 		DataDir: n.c.DataDir,
 		Logger:  n.c.Logger,
-	}, n.machine, n.cluster)
+	}, n.machine, &n.peers)
 	if err != nil {
 		return fmt.Errorf("opening reservations and outbox in --data-dir %s: %w", n.c.DataDir, err)
 	}
 	n.observer.attach(e, n.machine)
-	n.cluster.Serve(e)
+	n.num = num
 	n.enforcer.Store(e)
 	return nil
 }
 
 // controlPlane returns the admin API over the opened node.
 func (n *node) controlPlane(e *enforcer.Enforcer) http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	admin.Metrics(registry, n.machine, n.cluster)
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	admin.Metrics(n.registry, n.machine, n.cluster)
 	return admin.New(admin.Config{
 		Cluster:  n.cluster,
 		Machine:  n.machine,
 		Reserved: e.ClusterReserved,
 		Ready:    n.Ready,
-		Gatherer: registry,
+		Gatherer: n.registry,
 		NodeName: n.c.Name,
-		Logger:   n.c.Logger,
+		Logger:   n.log,
 	})
 }
 

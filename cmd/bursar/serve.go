@@ -198,7 +198,7 @@ func (c *serveCmd) validateStop() error {
 
 // Run runs the node until ctx ends.
 func (c *serveCmd) Run(ctx context.Context, root *cli) error {
-	log := newLogger(os.Stderr, root.LogLevel, slog.LevelInfo).With("node", c.NodeID)
+	log := newLogger(os.Stderr, root.LogLevel, slog.LevelInfo)
 	config, err := c.nodeConfig(log)
 	if err != nil {
 		return err
@@ -207,7 +207,7 @@ func (c *serveCmd) Run(ctx context.Context, root *cli) error {
 	if err := n.Start(ctx); err != nil {
 		return err
 	}
-	log.Info("bursar is up", "version", buildVersion(), "http", n.HTTPAddr(), "admin", n.AdminAddr(), "peer", c.PeerAddr, "gossip", c.GossipAddr)
+	log.Info("bursar is up", "node", c.NodeID, "version", buildVersion(), "http", n.HTTPAddr(), "admin", n.AdminAddr(), "peer", c.PeerAddr, "gossip", c.GossipAddr)
 	select {
 	case <-ctx.Done():
 		return c.stop(n, log)
