@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -68,7 +69,7 @@ func document(t *testing.T) map[string]any {
 
 func openMachine(t *testing.T) *fsm.Machine {
 	t.Helper()
-	m, err := fsm.Open(t.TempDir(), fsm.Options{})
+	m, err := fsm.Open(t.TempDir(), fsm.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,8 @@ type fakeCluster struct {
 
 	mu       sync.Mutex
 	index    uint64
-	fail     error         // what Propose and Barrier answer, if set
-	hang     chan struct{} // if set, Barrier waits for it
+	fail     error  // what Propose and Barrier answer, if set
+	barrier  func() // if set, called by Barrier
 	barriers int
 	removed  []string
 	leader   string // asked for by TransferLeadership
@@ -65,14 +65,27 @@ func (c *fakeCluster) apply(actor fsm.Actor, body fsm.Body) (uint64, error) {
 
 func (c *fakeCluster) Barrier(ctx context.Context) (uint64, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.barriers++
-	if c.hang != nil {
-		c.mu.Unlock()
-		<-c.hang
-		c.mu.Lock()
+	barrier := c.barrier
+	c.mu.Unlock()
+	if barrier != nil {
+		barrier()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.index, c.fail
+}
+
+func (c *fakeCluster) setBarrier(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.barrier = f
+}
+
+func (c *fakeCluster) setFail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = err
 }
 
 func (c *fakeCluster) Status() cluster.Status {

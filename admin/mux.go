@@ -2,16 +2,21 @@ package admin
 
 import (
 	"net/http"
+	"path"
 )
 
 // router is the standard mux, with problems instead of its plain-text refusals.
 type router struct{ *http.ServeMux }
 
 // ServeHTTP serves the route that matches. Without one the answer is 404, or 405
-// with Allow where the path has other methods; a path that is not clean has none,
-// the mux's redirects would lead clients to send a body, or a token, twice.
+// with Allow where the path has other methods. A path that is not clean has none:
+// the mux would redirect it, and a client send its token, and maybe its body, twice.
 func (m router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h, pattern := m.Handler(r)
+	if escaped := r.URL.EscapedPath(); path.Clean(escaped) != escaped {
+		notFound("there is nothing at %s", r.URL.Path).write(w)
+		return
+	}
 	if pattern != "" {
 		m.ServeMux.ServeHTTP(w, r)
 		return
