@@ -3,4 +3,27 @@
 // linearizable. See DESIGN.md.
 //
 // It is not for: HTTP, JSON, or what commands mean.
+//
+// # Map
+//
+//	node.go       a node's life: Open, Failed, Close     config.go     what it is given
+//	identity.go   what the data directory remembers      members.go    who is who, from the replica
+//
+//	transport.go  the peer port: listen, dial, track     hello.go      the first bytes of a connection
+//	tls.go        certificates, reloaded                 directory.go  names to addresses
+//	wire.go       frames of the request protocol         wire_error.go errors across it
+//	rpc_client.go, rpc_server.go                         methods.go    the requests between nodes
+//
+//	raft.go       starting raft                          raft_fsm.go   raft's view of fsm.Machine
+//	logstore.go   the disk watchdog                      snapshot.go   metadata here, state streamed
+//	log.go        raft's and memberlist's logs to slog
+//
+//	leader.go     a term as leader                       session.go    who was heard when
+//	propose.go    a command to the leader and back       everyone.go   waiting for every live node
+//	batch.go      many parts, one entry                  reconcile.go  the hot path to the leader
+//	verify.go     is it still the leader                 barrier.go    linearizable reads
+//
+//	discover.go   who is out there                       gossip.go     memberlist
+//	bootstrap.go  forming a cluster, once                join.go, remove.go, promote.go, transfer.go
+//	checksum.go   replicas compared                      status.go
 package cluster

@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/armon/go-metrics"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Config configures a node's part in the cluster. The zero value of a timing
+// field means its default. Validated by cmd; Open trusts it.
+type Config struct {
+	Name            string // node id; the SAN of its certificate
+	DataDir         string // holds raft/ and, for the caller, state/, outbox/, journal/
+	PeerAddr        string // host:port to listen on; port 0 picks one
+	AdvertiseAddr   string // what others dial; empty: the listener's address
+	GossipAddr      string // host:port for memberlist; empty: no gossip, Join names peer addresses
+	Join            []string
+	BootstrapExpect int
+	TLS             func() (*tls.Config, error) // read anew for every handshake side; nil: plain TCP (loopback only)
+	GossipKey       []byte
+	Network         Network // nil: real TCP
+	FS              vfs.FS  // of what this package writes itself; bbolt always uses the real file system
+	Logger          *slog.Logger
+
+	// MetricsSink receives the measurements of raft and memberlist, which keep them in one
+	// place for the whole process: the first node that brings a sink sets it. Nil: discarded.
+	MetricsSink metrics.MetricSink
+
+	HeartbeatTimeout time.Duration // raft: silence after which a follower stands for election (500 ms); also the leader's lease
+	ElectionTimeout  time.Duration // raft: how long an election may take before the next one (HeartbeatTimeout)
+	DeadAfter        time.Duration // silence after which the leader declares a node dead (1 s)
+
+	tuning tuning
+}
+
+// tuning is what only tests change.
+type tuning struct {
+	openStores        func(dir string) (raftStores, error) // nil: raft-boltdb
+	snapshotThreshold uint64
+	snapshotInterval  time.Duration
+	trailingLogs      uint64
+	checksumEvery     time.Duration
+	diskStall         time.Duration
+}
+
+// The defaults and bounds of timing.
+const (
+	defaultHeartbeatTimeout = 500 * time.Millisecond
+	defaultDeadAfter        = time.Second
+	// raftCommitTimeout bounds how long a follower may take to learn of a commit when
+	// nothing else is written: one to two times this.
+	raftCommitTimeout = 5 * time.Millisecond
+	// defaultDiskStall is how long one append may take before the disk counts as hung.
+	defaultDiskStall = 10 * time.Second
+	// defaultChecksumEvery is how often the leader has the replicas compared.
+	defaultChecksumEvery = 10 * time.Second
+	// A snapshot is taken every defaultSnapshotThreshold entries. It costs a flush.
+	defaultSnapshotThreshold = 8192
+	defaultSnapshotInterval  = 15 * time.Second
+	// defaultTrailingLogs entries stay in the log behind a snapshot, so that a
+	// follower which was away for a minute under load needs no state streamed.
+	defaultTrailingLogs = 32_768
+)
+
+// withDefaults fills in what was left zero.
+func (c Config) withDefaults() Config {
+	c.HeartbeatTimeout = orDefault(c.HeartbeatTimeout, defaultHeartbeatTimeout)
+	c.ElectionTimeout = max(c.ElectionTimeout, c.HeartbeatTimeout)
+	c.DeadAfter = orDefault(c.DeadAfter, defaultDeadAfter)
+	if c.Network == nil {
+		c.Network = tcp{}
+	}
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.Logger = c.Logger.With("node", c.Name)
+	t := &c.tuning
+	if t.openStores == nil {
+		t.openStores = openBolt
+	}
+	t.snapshotThreshold = orDefault(t.snapshotThreshold, defaultSnapshotThreshold)
+	t.snapshotInterval = orDefault(t.snapshotInterval, defaultSnapshotInterval)
+	t.trailingLogs = orDefault(t.trailingLogs, defaultTrailingLogs)
+	t.checksumEvery = orDefault(t.checksumEvery, defaultChecksumEvery)
+	t.diskStall = orDefault(t.diskStall, defaultDiskStall)
+	return c
+}
+
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// leaderLease is how long a leader may go on believing that it is one without
+// having heard from a majority.
+func (c *Config) leaderLease() time.Duration { return c.HeartbeatTimeout }
+
+// Network lets tests run nodes over in-memory pipes.
+type Network interface {
+	Listen(addr string) (net.Listener, error)
+	Dial(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// tcp is the real network.
+type tcp struct{}
+
+// tcpKeepAlive finds a peer that vanished without a word on an idle connection.
+const tcpKeepAlive = 15 * time.Second
+
+func (tcp) Listen(addr string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: tcpKeepAlive}
+	return lc.Listen(context.Background(), "tcp", addr)
+}
+
+func (tcp) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: tcpKeepAlive}
+	return d.DialContext(ctx, "tcp", addr)
+}
