@@ -368,7 +368,7 @@ func TestRetriesAreAFractionOfCalls(t *testing.T) {
 	_, nodes := newFakeCluster(t, 1)
 	nodes[0].misbehave(always(fault{status: 503}))
 	c := newClient(t, nodes, nil)
-	const calls = 200
+	const calls = 60
 	for range calls {
 		if _, err := c.Check(t.Context(), oneCall); err == nil {
 			t.Fatal("granted")
