@@ -39,6 +39,9 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	if c.Full {
 		e.catalog.Store(newCatalog())
 	}
+	if c.Full || c.Tokens {
+		e.tokens.forget()
+	}
 	cat := e.catalog.Load()
 	for _, account := range c.Config {
 		cat.forget(account)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bursar-dev/bursar/fsm"
 )
@@ -21,6 +22,8 @@ type Config struct {
 	DataDir string      // outbox/ and journal/ live below it
 	FS      vfs.FS      // of the outbox; nil: real
 	Logger  *slog.Logger
+
+	Registerer prometheus.Registerer // of the data plane's metrics; nil: none
 
 	AskWait time.Duration // W: how long a check may wait for room (50 ms)
 	AckWait time.Duration // how long ingest waits for the quorum before it answers "node" (2 s)
@@ -49,6 +52,7 @@ type Enforcer struct {
 	agent   *agent
 	notices *notices
 	roster  atomic.Pointer[roster]
+	tokens  tokenCache // of the data plane's callers
 
 	boot      atomic.Uint64 // this process's session
 	begun     atomic.Bool   // the session is applied: admitting may begin

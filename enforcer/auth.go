@@ -1,0 +1,85 @@
+package enforcer
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"sync"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// tokenCache keeps the tokens that callers present, by digest, so that a request
+// does not wait for entries being applied. It is emptied when any token changes.
+// Only tokens that exist are kept, so strangers cannot fill it.
+type tokenCache struct {
+	mu    sync.RWMutex
+	known map[[sha256.Size]byte]fsm.Token
+	round uint64 // counts the times it was emptied
+}
+
+const maxCachedTokens = 10_000
+
+// forget empties the cache.
+func (c *tokenCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = nil
+	c.round++
+}
+
+// find returns the token with the digest.
+func (c *tokenCache) find(m *fsm.Machine, digest [sha256.Size]byte) (fsm.Token, bool) {
+	c.mu.RLock()
+	t, ok := c.known[digest]
+	round := c.round
+	c.mu.RUnlock()
+	if ok {
+		return t, true
+	}
+	m.View(func(v *fsm.View) {
+		if found := v.TokenByDigest(digest); found != nil {
+			t, ok = *found, true
+		}
+	})
+	// Looking up by digest tells nothing about the secret; this keeps it so if the lookup changes.
+	if !ok || subtle.ConstantTimeCompare(t.Digest[:], digest[:]) != 1 {
+		return fsm.Token{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.round == round { // else it may have been read before the change
+		if c.known == nil || len(c.known) >= maxCachedTokens {
+			c.known = make(map[[sha256.Size]byte]fsm.Token)
+		}
+		c.known[digest] = t
+	}
+	return t, true
+}
+
+var bearer = []byte("bearer ")
+
+// authenticate returns the account that the request's token covers; empty: all.
+func (s *server) authenticate(ctx *fasthttp.RequestCtx, now int64) (account string, p *problem) {
+	header := ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)
+	if len(header) <= len(bearer) || !bytes.EqualFold(header[:len(bearer)], bearer) {
+		return "", newProblem(codeNoToken, "send Authorization: Bearer and a service token")
+	}
+	t, ok := s.e.tokens.find(s.e.m, sha256.Sum256(header[len(bearer):]))
+	if !ok {
+		// A node that is behind may not have heard of the token yet.
+		if err := s.e.Ready(); err != nil {
+			return "", problemOf(err, "")
+		}
+		return "", newProblem(codeNoToken, "the token is not known")
+	}
+	if t.ExpiresAt != 0 && now >= t.ExpiresAt {
+		return "", newProblem(codeNoToken, "the token has expired")
+	}
+	if t.Role != fsm.RoleService && t.Role != fsm.RoleRoot {
+		return "", newProblem(codeForbidden, "a token of role "+string(t.Role)+" does not open the data plane: use one of role service")
+	}
+	return t.Account, nil
+}

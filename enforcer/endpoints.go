@@ -1,0 +1,221 @@
+package enforcer
+
+import (
+	"context"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// check answers POST /v1/check.
+func (s *server) check(r *request) *problem {
+	if p := r.query(); p != nil {
+		return p
+	}
+	c, err := r.parser.check(r.ctx.Request.Body(), r.msgpack)
+	if err != nil {
+		return invalidBody(err)
+	}
+	if p := r.wrong(); p != nil {
+		return p
+	}
+	if len(c.Key) == 0 && !r.covers(c.Account) {
+		return errNotCovered
+	}
+	if err := s.decide(c, &r.decision); err != nil {
+		return s.problem(err, "")
+	}
+	r.answer.decision(&r.decision, c.Explain)
+	r.send(fasthttp.StatusOK)
+	return nil
+}
+
+// decide decides one call and counts it.
+func (s *server) decide(c *Call, d *Decision) error {
+	at := time.Now()
+	d.Reset()
+	err := s.e.Check(context.Background(), c, d)
+	code := d.Code
+	if err != nil {
+		code = codeUnavailable
+	}
+	s.metrics.checked(code, time.Since(at))
+	return err
+}
+
+// problem maps an error of the enforcer, and logs one that it does not know.
+func (s *server) problem(err error, field string) *problem {
+	p := problemOf(err, field)
+	if p.code == codeInternal {
+		s.log.Error("request failed", "err", err)
+	}
+	return p
+}
+
+// checks answers POST /v1/checks: one after the other, so that what an earlier
+// one reserves is gone for a later one. If one cannot be decided, the whole
+// request is answered with that error and nothing stays reserved.
+func (s *server) checks(r *request) *problem {
+	if p := r.query(); p != nil {
+		return p
+	}
+	calls, err := r.parser.checks(r.ctx.Request.Body(), r.msgpack)
+	if err != nil {
+		return invalidBody(err)
+	}
+	if p := r.wrong(); p != nil {
+		return p
+	}
+	for i := range calls {
+		if len(calls[i].Key) == 0 && !r.covers(calls[i].Account) {
+			return errNotCovered
+		}
+	}
+	var reserved []resID
+	w, d := &r.answer, &r.decision
+	w.begin(true)
+	w.key("items")
+	w.begin(false)
+	for i := range calls {
+		if err := s.decide(&calls[i], d); err != nil {
+			s.undo(reserved)
+			return s.problem(err, indexed("checks", i)+".")
+		}
+		if id, ok := parseResID(d.Reservation[:d.ReservationN]); ok {
+			reserved = append(reserved, id)
+		}
+		w.item()
+		w.decision(d, calls[i].Explain)
+	}
+	w.end(false)
+	w.end(true)
+	r.send(fasthttp.StatusOK)
+	return nil
+}
+
+// undo frees reservations that nobody will be told of.
+func (s *server) undo(ids []resID) {
+	for _, id := range ids {
+		if _, err := s.e.release(context.Background(), id, ""); err != nil {
+			s.log.Warn("a reservation that was not answered stays until it expires", "reservation", id.String(), "err", err)
+		}
+	}
+}
+
+// ingest answers POST /v1/ingest.
+func (s *server) ingest(r *request) *problem {
+	if p := r.query("ack"); p != nil {
+		return p
+	}
+	quorum, p := r.ack()
+	if p != nil {
+		return p
+	}
+	items, err := r.parser.events(r.ctx.Request.Body(), r.msgpack, s.e.now())
+	if err != nil {
+		return invalidBody(err)
+	}
+	if p := r.wrong(); p != nil {
+		return p
+	}
+	for i := range items {
+		if account := items[i].ev.Account; account != "" && !r.covers([]byte(account)) {
+			return errNotCovered
+		}
+	}
+	if err := s.e.ingest(context.Background(), items, quorum); err != nil {
+		return s.problem(err, "")
+	}
+	s.metrics.ingested(items)
+	status := fasthttp.StatusAccepted
+	if r.answer.ingested(items) {
+		status = fasthttp.StatusOK
+	}
+	r.send(status)
+	return nil
+}
+
+// ack reads how durable an ingest wants its events before it is answered.
+func (r *request) ack() (quorum bool, p *problem) {
+	if len(r.ctx.URI().QueryString()) == 0 {
+		return true, nil
+	}
+	args := r.ctx.QueryArgs()
+	if !args.Has("ack") {
+		return true, nil
+	}
+	switch string(args.Peek("ack")) {
+	case durability(true):
+		return true, nil
+	case durability(false):
+		return false, nil
+	}
+	r.parser.problem("ack", "must be quorum or node")
+	return false, r.wrong()
+}
+
+// release answers POST /v1/reservations/{id}/release.
+func (s *server) release(r *request, text []byte) *problem {
+	if p := r.query(); p != nil {
+		return p
+	}
+	if err := r.parser.emptyBody(r.ctx.Request.Body(), r.msgpack); err != nil {
+		return invalidBody(err)
+	}
+	if p := r.wrong(); p != nil {
+		return p
+	}
+	id, ok := parseResID(text)
+	if !ok {
+		return reservationProblem(CodeReservationUnknown)
+	}
+	reply, err := s.e.release(context.Background(), id, r.account)
+	if err != nil {
+		return s.problem(err, "")
+	}
+	if reply.Code != "" {
+		return reservationProblem(reply.Code)
+	}
+	r.answer.released(reply.Released)
+	r.send(fasthttp.StatusOK)
+	return nil
+}
+
+// extend answers POST /v1/reservations/{id}/extend.
+func (s *server) extend(r *request, text []byte) *problem {
+	if p := r.query(); p != nil {
+		return p
+	}
+	ttl, err := r.parser.ttlBody(r.ctx.Request.Body(), r.msgpack)
+	if err != nil {
+		return invalidBody(err)
+	}
+	if p := r.wrong(); p != nil {
+		return p
+	}
+	id, ok := parseResID(text)
+	if !ok {
+		return reservationProblem(CodeReservationUnknown)
+	}
+	reply, err := s.e.extend(context.Background(), id, r.account, ttl)
+	if err != nil {
+		return s.problem(err, "")
+	}
+	if reply.Code != "" {
+		return reservationProblem(reply.Code)
+	}
+	r.answer.extended(reply.ExpiresAt)
+	r.send(fasthttp.StatusOK)
+	return nil
+}
+
+// reservationProblem is the problem of a reservation that cannot be released or extended.
+func reservationProblem(code string) *problem {
+	switch code {
+	case CodeReservationUnknown:
+		return newProblem(code, "there is no such reservation")
+	case CodeReservationExpired:
+		return newProblem(code, "the reservation has expired, or is settled or released")
+	}
+	return newProblem(codeInternal, "an unexpected error; the node's log has it")
+}

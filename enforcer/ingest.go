@@ -1,0 +1,334 @@
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// forwardSlack is how much longer than AckWait the origin of a reservation may
+// take to answer for an event, before this node accepts the event itself.
+const forwardSlack = 500 * time.Millisecond
+
+// ingest records the events that are not rejected yet, or says why not, item by
+// item. With quorum it waits for at most AckWait until they are settled.
+//
+// An event that settles another node's reservation goes to that node, which knows
+// what is held. If it does not answer, this node accepts the event as if it had
+// no reservation. Should both have accepted it, the first to be settled counts.
+//
+// An error says that nothing can be promised of any item. Some may have been
+// recorded: the caller sends all of them again, and they count once.
+func (e *Enforcer) ingest(ctx context.Context, items []ingestItem, quorum bool) error {
+	if err := e.mayIngest(); err != nil {
+		return err
+	}
+	if err := e.resolveItems(items); err != nil {
+		return err
+	}
+	local, away := e.byOrigin(items)
+	var sends sync.WaitGroup
+	for node, group := range away {
+		sends.Go(func() { e.forward(ctx, node, group, quorum) })
+	}
+	err := e.record(ctx, local, quorum)
+	sends.Wait()
+	if err != nil {
+		return err
+	}
+	var back []*ingestItem
+	for _, group := range away {
+		for _, it := range group {
+			if it.outcome == 0 {
+				back = append(back, it)
+			}
+		}
+	}
+	if len(back) > 0 {
+		return e.record(ctx, back, quorum)
+	}
+	return nil
+}
+
+// openShipper opens this node's outbox. Nothing of it is sent before its run.
+func (e *Enforcer) openShipper() (*shipper, error) {
+	return openShipper(shipConfig{
+		log: e.log, fs: e.c.FS, dir: e.c.FS.PathJoin(e.c.DataDir, "outbox"), node: e.c.Node, peers: e.peers,
+		session: e.part,
+		index:   func() uint64 { index, _ := e.m.Applied(); return index },
+		known: func(account, id string) (bool, error) {
+			_, _, known, err := e.m.Event(account, id)
+			return known, err
+		},
+	})
+}
+
+// mayIngest reports why no event can be taken. A node without a leader takes
+// events; one that has not begun its session may not know yet what exists.
+func (e *Enforcer) mayIngest() error {
+	if !e.begun.Load() {
+		return errStarting
+	}
+	return e.ship.health()
+}
+
+// resolveItems finds what each event charges and rejects those that name what
+// does not exist. A node that is not fresh does not reject: it may have missed the news.
+func (e *Enforcer) resolveItems(items []ingestItem) error {
+	for i := range items {
+		it := &items[i]
+		if it.code != "" {
+			continue
+		}
+		if err := e.resolve(it.ev); err != nil {
+			if stale := e.Ready(); stale != nil {
+				return stale
+			}
+			it.rejectResolve(err)
+		}
+	}
+	return nil
+}
+
+func (it *ingestItem) rejectResolve(err error) {
+	var bad *RequestError
+	switch {
+	case errors.Is(err, ErrAccountNotFound):
+		it.reject(RejectNoAccount, "account %s does not exist", it.ev.Account)
+	case errors.As(err, &bad) && bad.Field == "entities":
+		it.reject(RejectEntities, "%s %s", bad.Field, bad.Message)
+	case errors.As(err, &bad):
+		it.reject(RejectCapability, "%s %s", bad.Field, bad.Message)
+	default:
+		it.reject(RejectEntities, "%v", err)
+	}
+}
+
+// byOrigin separates the events that another live node is to accept because it
+// gave their reservation out.
+func (e *Enforcer) byOrigin(items []ingestItem) (local []*ingestItem, away map[fsm.NodeNum][]*ingestItem) {
+	for i := range items {
+		it := &items[i]
+		if it.code != "" {
+			continue
+		}
+		id, ok := parseResID([]byte(it.ev.Reservation))
+		if node, self := e.originOf(id); ok && !self && e.alive(node) && !e.ship.has(it.ev) {
+			if away == nil {
+				away = make(map[fsm.NodeNum][]*ingestItem)
+			}
+			away[node] = append(away[node], it)
+			continue
+		}
+		local = append(local, it)
+	}
+	return local, away
+}
+
+// alive reports whether a node is a member that the leader hears.
+func (e *Enforcer) alive(node fsm.NodeNum) (ok bool) {
+	e.m.View(func(v *fsm.View) {
+		n := v.Node(node)
+		ok = n != nil && n.RemovedAt == 0 && !n.Dead && !n.Drained
+	})
+	return ok
+}
+
+// forward hands events to the origin of their reservations. Items it could not
+// answer for keep outcome 0.
+func (e *Enforcer) forward(ctx context.Context, node fsm.NodeNum, group []*ingestItem, quorum bool) {
+	ctx, cancel := context.WithTimeout(ctx, e.c.AckWait+forwardSlack)
+	defer cancel()
+	req := IngestRequest{Events: make([]fsm.Event, len(group)), Quorum: quorum}
+	for i, it := range group {
+		req.Events[i] = *it.ev
+		req.Events[i].Lines = nil
+	}
+	var reply IngestReply
+	err := e.peers.Call(ctx, node, MethodIngest, &req, &reply)
+	if err == nil && len(reply.Results) != len(group) {
+		err = fmt.Errorf("%d results for %d events", len(reply.Results), len(group))
+	}
+	if err != nil {
+		e.log.Info("events are accepted without the origin of their reservations",
+			"origin", node, "events", len(group), "err", err)
+		return
+	}
+	for i, r := range reply.Results {
+		group[i].settle(r.Outcome, r.Quorum)
+	}
+}
+
+// settle notes what became of an accepted event.
+func (it *ingestItem) settle(outcome fsm.EventOutcome, quorum bool) {
+	it.outcome, it.quorum = outcome, quorum
+	switch outcome {
+	case fsm.IDConflict:
+		it.reject(RejectConflict, "id %s was used before with another body", it.ev.ID)
+	case fsm.Dropped:
+		it.reject(RejectNoAccount, "account %s does not exist", it.ev.Account)
+	}
+}
+
+// recording is one item on its way through record.
+type recording struct {
+	it   *ingestItem
+	sh   *shipment
+	mine bool // this call claimed it; otherwise somebody had, or an earlier item of this call
+
+	conflict bool // who has the id has another body
+}
+
+// record accepts events on this node: each id is claimed, looked up in the
+// ledger, charged against this node's room, and written to the outbox with all
+// the others. Errors: ErrOverloaded, ErrUnavailable.
+func (e *Enforcer) record(ctx context.Context, items []*ingestItem, quorum bool) error {
+	if len(items) == 0 {
+		return nil
+	}
+	batch := &shipBatch{stored: make(chan struct{})}
+	recs, err := e.claim(items, batch)
+	if err == nil {
+		err = e.storeClaimed(recs)
+	}
+	if err != nil {
+		for _, r := range recs {
+			if r.mine && !r.sh.done {
+				e.ship.unclaim(r.sh, 0)
+			}
+		}
+		batch.err = err
+	}
+	close(batch.stored)
+	if err != nil {
+		return err
+	}
+	// Nothing of another call is acknowledged before that call has it on disk.
+	for _, r := range recs {
+		if !r.mine && r.sh.batch != nil && r.sh.batch != batch {
+			select {
+			case <-r.sh.batch.stored:
+				if r.sh.batch.err != nil {
+					return r.sh.batch.err
+				}
+			case <-ctx.Done():
+				return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+			}
+		}
+	}
+	if quorum {
+		e.awaitQuorum(ctx, recs)
+	}
+	for _, r := range recs {
+		e.conclude(r)
+	}
+	return nil
+}
+
+// claim takes the ids of items. Claiming comes before looking into the ledger: an
+// event leaves the outbox's list only after the ledger has it, so it is found in one of the two.
+func (e *Enforcer) claim(items []*ingestItem, batch *shipBatch) (recs []recording, err error) {
+	for _, it := range items {
+		it.ev.Node = e.c.Node
+		mine, other, err := e.ship.claim(it.ev, batch)
+		if err != nil {
+			return recs, err
+		}
+		if other != nil {
+			recs = append(recs, recording{it: it, sh: other, conflict: other.ev.Hash != it.ev.Hash})
+			continue
+		}
+		recs = append(recs, recording{it: it, sh: mine, mine: true})
+		hash, _, known, err := e.m.Event(it.ev.Account, it.ev.ID)
+		if err != nil {
+			return recs, fmt.Errorf("%w: read the ledger: %w", ErrUnavailable, err)
+		}
+		if known {
+			outcome := fsm.Duplicate
+			if hash != it.ev.Hash {
+				outcome = fsm.IDConflict
+			}
+			e.ship.unclaim(mine, outcome)
+		}
+	}
+	return recs, nil
+}
+
+// storeClaimed makes what was claimed pending, then durable.
+func (e *Enforcer) storeClaimed(recs []recording) error {
+	var fresh []*shipment
+	for _, r := range recs {
+		if r.mine && !r.sh.done {
+			e.accept(r.sh.ev)
+			fresh = append(fresh, r.sh)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	err := e.ship.store(fresh)
+	if err != nil {
+		for _, sh := range fresh {
+			e.unaccept(sh.ev)
+		}
+	}
+	return err
+}
+
+// awaitQuorum waits until all are seen applied, for at most AckWait.
+func (e *Enforcer) awaitQuorum(ctx context.Context, recs []recording) {
+	shipments := make([]*shipment, len(recs))
+	for i, r := range recs {
+		shipments[i] = r.sh
+	}
+	timeout := time.NewTimer(e.c.AckWait)
+	defer timeout.Stop()
+	select {
+	case <-e.ship.watch(shipments):
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+}
+
+// conclude turns what is known of the shipment into the item's outcome.
+func (e *Enforcer) conclude(r recording) {
+	outcome := e.ship.result(r.sh)
+	switch {
+	case r.conflict:
+		r.it.settle(fsm.IDConflict, true)
+	case !r.mine && (outcome == 0 || outcome == fsm.Settled):
+		r.it.settle(fsm.Duplicate, outcome != 0)
+	case outcome == 0:
+		r.it.settle(fsm.Settled, false)
+	default:
+		r.it.settle(outcome, true)
+	}
+}
+
+// handleIngest accepts events that another node has forwarded because this node
+// gave their reservations out. Outcome 0 leaves an event to the other node.
+func (e *Enforcer) handleIngest(ctx context.Context, req *IngestRequest) (*IngestReply, error) {
+	reply := &IngestReply{Results: make([]EventResult, len(req.Events))}
+	if err := e.mayIngest(); err != nil || len(req.Events) > maxIngestEvents {
+		return reply, err
+	}
+	all := make([]ingestItem, len(req.Events))
+	var items []*ingestItem
+	for i := range req.Events {
+		all[i].ev = &req.Events[i]
+		if e.resolve(all[i].ev) == nil {
+			items = append(items, &all[i])
+		}
+	}
+	if err := e.record(ctx, items, req.Quorum); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		reply.Results[i] = EventResult{Outcome: all[i].outcome, Quorum: all[i].quorum}
+	}
+	return reply, nil
+}

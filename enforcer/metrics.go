@@ -1,0 +1,152 @@
+package enforcer
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// metrics are the data plane's figures. Counters with labels are looked up once,
+// here; what has its own home (outbox, journal, reservations) is read when asked for.
+type metrics struct {
+	e *Enforcer
+
+	checks   map[Code]prometheus.Counter
+	latency  prometheus.Histogram
+	events   [3]prometheus.Counter // by eventOutcome
+	problems map[string]prometheus.Counter
+	all      []prometheus.Collector
+}
+
+// The outcomes that ingested events are counted by.
+const (
+	eventAccepted = iota
+	eventDuplicate
+	eventRejected
+)
+
+var (
+	descSlow       = describe("checks_slow_total", "Checks that needed more than this node's memory, by what they did.", "path")
+	descLive       = describe("reservations_live", "Reservations this node has given out that hold something.")
+	descOutbox     = describe("outbox_events", "Accepted events that are not settled yet.")
+	descOutboxSize = describe("outbox_bytes", "Encoded size of the accepted events that are not settled yet.")
+	descOutboxAge  = describe("outbox_age_seconds", "Age of the oldest accepted event that is not settled yet.")
+	descWrites     = describe("journal_writes_total", "Writes to the reservation journal.")
+	descRecords    = describe("journal_records_total", "Records written to the reservation journal.")
+	descErrors     = describe("journal_errors_total", "Failed writes of the reservation journal.")
+	descReady      = describe("ready", "1 while this node may decide.")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("bursar_"+name, help, labels, nil)
+}
+
+// checkBuckets span a local decision (tens of microseconds) to a queued one (AskWait).
+var checkBuckets = []float64{
+	25e-6, 50e-6, 100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 3.2e-3, 6.4e-3, 12.8e-3, 25.6e-3, 51.2e-3, 102.4e-3,
+}
+
+func newMetrics(e *Enforcer) *metrics {
+	checks := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bursar_checks_total", Help: "Checks answered, by code.",
+	}, []string{"code"})
+	events := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bursar_ingest_events_total", Help: "Events ingested, by outcome.",
+	}, []string{"outcome"})
+	problems := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bursar_problems_total", Help: "Requests of the data plane answered with an error, by code.",
+	}, []string{"code"})
+	m := &metrics{
+		e: e, checks: make(map[Code]prometheus.Counter), problems: make(map[string]prometheus.Counter),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "bursar_check_seconds", Help: "Time to decide a check, without reading and writing the connection.",
+			Buckets: checkBuckets,
+		}),
+	}
+	for _, code := range []Code{CodeOK, CodeUngoverned, CodeBudgetExhausted, CodeExceedsLimit, CodeKeyUnknown,
+		CodeAccountFrozen, CodeEntityArchived, codeUnavailable} {
+		m.checks[code] = checks.WithLabelValues(string(code))
+	}
+	for i, outcome := range []string{eventAccepted: "accepted", eventDuplicate: "duplicate", eventRejected: "rejected"} {
+		m.events[i] = events.WithLabelValues(outcome)
+	}
+	for code := range problemStatus {
+		m.problems[code] = problems.WithLabelValues(code)
+	}
+	m.all = []prometheus.Collector{checks, m.latency, events, problems}
+	return m
+}
+
+// checked counts a decided check.
+func (m *metrics) checked(code Code, took time.Duration) {
+	if c := m.checks[code]; c != nil {
+		c.Inc()
+	}
+	m.latency.Observe(took.Seconds())
+}
+
+// ingested counts the items of an ingest.
+func (m *metrics) ingested(items []ingestItem) {
+	var n [len(m.events)]int
+	for i := range items {
+		switch {
+		case items[i].code != "":
+			n[eventRejected]++
+		case items[i].outcome == fsm.Duplicate:
+			n[eventDuplicate]++
+		default:
+			n[eventAccepted]++
+		}
+	}
+	for i, c := range m.events {
+		c.Add(float64(n[i]))
+	}
+}
+
+func (m *metrics) problem(code string) {
+	if c := m.problems[code]; c != nil {
+		c.Inc()
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, c := range m.all {
+		c.Describe(out)
+	}
+	for _, d := range []*prometheus.Desc{descSlow, descLive, descOutbox, descOutboxSize, descOutboxAge,
+		descWrites, descRecords, descErrors, descReady} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	for _, c := range m.all {
+		c.Collect(out)
+	}
+	gauge := func(d *prometheus.Desc, v float64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	stats := m.e.Stats()
+	counter(descSlow, stats.Waited.Load(), "waited")
+	counter(descSlow, stats.Drawn.Load(), "drawn")
+	gauge(descLive, float64(m.e.table.count.Load()))
+	events, bytes, age := m.e.ship.depth(m.e.now())
+	gauge(descOutbox, float64(events))
+	gauge(descOutboxSize, float64(bytes))
+	gauge(descOutboxAge, age.Seconds())
+	counter(descWrites, m.e.journal.writes.Load())
+	counter(descRecords, m.e.journal.records.Load())
+	counter(descErrors, m.e.journal.errs.Load())
+	ready := 0.0
+	if m.e.Ready() == nil {
+		ready = 1
+	}
+	gauge(descReady, ready)
+}
