@@ -72,8 +72,8 @@ func TestEveryCallGoesWhereTheContractSays(t *testing.T) {
 	parent := "org"
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for want, call := range map[string]func(a *client.Admin) error{
-		`PUT /v1/entity-types {"entity_types":[{"id":"team"}]}`: func(a *client.Admin) error {
-			_, err := a.PutEntityTypes(ctx, []client.EntityType{{ID: "team"}})
+		`PUT /v1/entity-types {"entity_types":[{"id":"team","parents":["org"]}]}`: func(a *client.Admin) error {
+			_, err := a.PutEntityTypes(ctx, []client.EntityType{{ID: "team", Parents: []string{"org"}}})
 			return err
 		},
 		`PUT /v1/capabilities {"capabilities":[{"id":"audio","unit":"second","decimals":3}]}`: func(a *client.Admin) error {
@@ -265,7 +265,7 @@ func TestTheLedgerIsExportedAsItComes(t *testing.T) {
 	if want := "text/csv\nseq,event_id\n1,evt-1\n"; out.String() != want {
 		t.Errorf("got %q", out.String())
 	}
-	if want := "GET /v1/accounts/acme/ledger?model=m"; p.log[1] != want {
+	if want := "GET /v1/accounts/acme/ledger?model=m"; p.asked()[1] != want {
 		t.Errorf("asked %q", p.asked())
 	}
 	refused, _ := newAdmin(t, answering(403, `{"status":403,"code":"forbidden"}`))
