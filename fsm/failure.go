@@ -13,9 +13,10 @@ import (
 )
 
 // A failed disk must stop the node with an error that says so. Pebble reports
-// it in three ways: as a returned error, as an event from its background work,
-// or by calling Logger.Fatalf and relying on it not to return. All three latch
-// here, and every later call on the Machine returns the latched error.
+// it in four ways: as a returned error, as an event from its background work, by
+// calling Logger.Fatalf and relying on it not to return, and, when its own log
+// cannot be written, by panicking with the error while it holds its commit lock. All four latch
+// here; every later call on the Machine returns the latched error and leaves Pebble alone.
 
 // ErrClosed is returned by calls on a closed Machine.
 var ErrClosed = errors.New("the state machine is closed")
@@ -41,18 +42,18 @@ func (f *failure) err() error {
 	return nil
 }
 
-// fatal is what Fatalf panics with on a goroutine of ours.
-type fatal struct{ err error }
-
-// guard turns a Fatalf of Pebble's below the deferring function into its error. Other panics go on.
+// guard turns Pebble giving up below the deferring function into its error.
+// Other panics, ours and the runtime's, go on.
 func guard(err *error) {
-	switch p := recover().(type) {
-	case nil:
-	case fatal:
-		*err = p.err
-	default:
+	p := recover()
+	if p == nil {
+		return
+	}
+	failed, isError := p.(error)
+	if _, bug := p.(runtime.Error); bug || !isError {
 		panic(p)
 	}
+	*err = failed
 }
 
 // storeLogger is Pebble's logger. Pebble is talkative, so its ordinary messages are for debugging.
@@ -77,7 +78,7 @@ func (l storeLogger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf("the store can no longer be trusted: "+format, args...)
 	l.f.set(err)
 	if calledByUs() {
-		panic(fatal{err})
+		panic(err)
 	}
 	runtime.Goexit()
 }

@@ -119,7 +119,7 @@ func (s *store) checkFormat() error {
 // currentStore returns the name of the store in use in dir, creating dir and
 // CURRENT at first, and deletes what a crash has left behind.
 func currentStore(fs vfs.FS, dir string) (string, error) {
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(fs, dir); err != nil {
 		return "", fmt.Errorf("create the state directory: %w", err)
 	}
 	names, err := fs.List(dir)
@@ -221,6 +221,24 @@ func writeCurrent(fs vfs.FS, dir, name string) error {
 		return err
 	}
 	return syncDir(fs, dir)
+}
+
+// makeDir creates dir and what is missing above it, so that a crash does not
+// take the names away again.
+func makeDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	parent := fs.PathDir(dir)
+	if parent != dir {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(fs, parent)
 }
 
 func syncDir(fs vfs.FS, dir string) error {

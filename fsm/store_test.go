@@ -1,0 +1,135 @@
+package fsm
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+func TestOpenRefusesWhatIsNotItsState(t *testing.T) {
+	write := func(t *testing.T, fs vfs.FS, name, text string) {
+		t.Helper()
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err == nil {
+			_, err = f.Write([]byte(text))
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func(t *testing.T, fs vfs.FS) {
+		if err := emptyRig(t, fs).m.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		prepare func(t *testing.T, fs vfs.FS)
+		says    string
+	}{
+		"another program's files": {func(t *testing.T, fs vfs.FS) {
+			_ = fs.MkdirAll("state", 0o700)
+			write(t, fs, "state/photo.jpg", "x")
+		}, "choose an empty data directory"},
+		"another CURRENT": {func(t *testing.T, fs vfs.FS) {
+			_ = fs.MkdirAll("state", 0o700)
+			write(t, fs, "state/CURRENT", "MANIFEST-000001\n")
+		}, "is not that of a Bursar state directory"},
+		"a lost CURRENT": {func(t *testing.T, fs vfs.FS) {
+			state(t, fs)
+			_ = fs.Remove("state/CURRENT")
+		}, "but no CURRENT"},
+		"a lost store": {func(t *testing.T, fs vfs.FS) {
+			state(t, fs)
+			_ = fs.RemoveAll("state/store-000001")
+		}, "which is missing"},
+		"a newer format": {func(t *testing.T, fs vfs.FS) {
+			state(t, fs)
+			raw(t, fs, func(db *pebble.DB) error { return db.Set(keyFormat, []byte{0, 0, 0, 9}, pebble.Sync) })
+		}, "start the release that wrote it"},
+		"another database": {func(t *testing.T, fs vfs.FS) {
+			state(t, fs)
+			raw(t, fs, func(db *pebble.DB) error {
+				return errors.Join(db.Delete(keyFormat, pebble.Sync), db.Set([]byte("x"), nil, pebble.Sync))
+			})
+		}, "another program"},
+		"a damaged value": {func(t *testing.T, fs vfs.FS) {
+			state(t, fs)
+			raw(t, fs, func(db *pebble.DB) error { return db.Set(keySettings, []byte{77}, pebble.Sync) })
+		}, "value has version 77"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			tc.prepare(t, fs)
+			_, err := Open("state", Options{FS: fs, Logger: quiet()})
+			if err == nil || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("%v, want something that says %q", err, tc.says)
+			}
+		})
+	}
+}
+
+// raw changes the store of a closed machine behind its back.
+func raw(t *testing.T, fs vfs.FS, f func(db *pebble.DB) error) {
+	t.Helper()
+	st, err := openStore(fs, "state/store-000001", &failure{log: quiet()}, true)
+	if err == nil {
+		err = errors.Join(f(st.db), st.close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSecondOpenOfADirectoryIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	m, err := Open(dir, Options{Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, err := Open(dir, Options{Logger: quiet()}); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("%v, want a question about another process", err)
+	}
+}
+
+// A disk that fails must stop the node with an error: no exit, no panic, no silence.
+func TestFailedDiskIsAnErrorOfApply(t *testing.T) {
+	var broken atomic.Bool
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return errors.New("no space left on device")
+		}
+		return nil
+	}))
+	r := newRig(t)
+	r.fs = fs
+	r.m.Close()
+	r.index, r.seen = 0, nil
+	r.open()
+	broken.Store(true)
+	var err error
+	for range 200_000 {
+		r.index++
+		if _, err = r.m.Apply([]Entry{{Index: r.index, Term: 1, Data: encoded(t, PutAccount{ID: "acme", Name: strings.Repeat("x", 200)})}}); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		t.Fatal("a disk that takes no writes was never noticed")
+	}
+	if _, again := r.m.Apply([]Entry{{Index: r.index + 1, Term: 1}}); again == nil {
+		t.Error("the failed machine applied again")
+	}
+	if wait := r.m.WaitApplied(context.Background(), r.index+10); wait == nil {
+		t.Error("waiting on a failed machine did not end with its error")
+	}
+	if r.m.Flush() == nil {
+		t.Error("a failed machine was flushed")
+	}
+}
