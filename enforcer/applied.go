@@ -163,6 +163,7 @@ func (e *Enforcer) changeSlot(key fsm.BudgetKey, ch *change, index uint64) {
 	s.overdraft -= ch.overdraft
 	s.releasing -= ch.releasing
 	s.debt += max(0, ch.uncovered)
+	s.settleDrain(e.roster.Load())
 	if ch.budget != nil {
 		s.setBudget(*ch.budget, index, e.roster.Load())
 	}
@@ -201,6 +202,7 @@ func (e *Enforcer) reread(c *fsm.Changes) {
 				s.setBudget(v.Budget(a, s.key.Start), v.Index(), r)
 			}
 			s.setRoster(r)
+			s.settleDrain(r)
 			s.rebase(0)
 			if c.Full {
 				// Lines settled and releases applied on the way to the snapshot are
@@ -243,6 +245,7 @@ func (e *Enforcer) readNodes() {
 	r.Shares = max(1, r.Shares)
 	e.staleness.Store(int64(staleness))
 	e.roster.Store(r)
+	e.removed.Store(r.self.RemovedAt != 0)
 	if boot := e.boot.Load(); boot != 0 && r.self.Boot == boot {
 		e.beginSession()
 	}

@@ -54,6 +54,7 @@ func (e *Enforcer) keep() []fsm.Keep {
 		}
 		got := s.takeUpTo(max(0, s.avail.Load()))
 		s.releasing += got
+		s.drained += got
 		s.floor -= got
 		if held := max(0, s.heldNow()+s.pending); held > 0 {
 			keep = append(keep, fsm.Keep{Budget: s.key, Amount: held})

@@ -60,6 +60,7 @@ type slot struct {
 	pending   int64 // lines accepted here and drawn on this node's lease, unsettled
 	overdraft int64 // own accepted, unsettled amounts that no lease covers
 	releasing int64 // given back, not yet seen applied
+	drained   int64 // the part of releasing that DrainNode gives back; see Enforcer.Drain
 	debt      int64 // what settled beyond its hold
 	floor     int64
 	gone      bool
@@ -199,6 +200,14 @@ func dropCredits(cs []credit, index uint64) []credit {
 		}
 	}
 	return kept
+}
+
+// settleDrain follows DrainNode: what it gave back is no longer on the lease.
+func (s *slot) settleDrain(r *roster) {
+	if r.self.Drained {
+		s.releasing -= s.drained
+		s.drained = 0
+	}
 }
 
 // addCredit counts a grant until the replica passes its index.

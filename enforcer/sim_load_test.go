@@ -1,0 +1,249 @@
+package enforcer
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// driver is a set of callers that reserve, work, and report what they used, and
+// the oracle that knows from their side what may be true. It trusts nothing the
+// nodes say about amounts.
+type driver struct {
+	s     *sim
+	limit int64
+	num   uint64
+
+	mu       sync.Mutex
+	spent    int64 // reported, acknowledged or not
+	holding  int64 // granted and not known to be over
+	calls    int64 // amounts of calls under way
+	returned []giving
+	admitted int64
+	denied   int
+	unknown  int // unavailable
+	events   int
+	unsafe   bool // a node is down, or was a moment ago: room may be in doubt
+}
+
+// giving is room that came back a moment ago and may still be on its way.
+type giving struct {
+	at     time.Time
+	amount int64
+}
+
+// settleTime is how long room that came back may be in transit.
+const settleTime = 3 * time.Second
+
+func (d *driver) granted(amount int64) {
+	d.calls -= amount
+	d.holding += amount
+	d.admitted += amount
+	if d.spent+d.holding > d.limit {
+		d.s.t.Errorf("overspent: %d used + %d held > %d\n%s", d.spent, d.holding, d.limit, d.s.state(d.num))
+	}
+}
+
+// refused checks a refusal: is there room that is neither on its way nor in doubt?
+func (d *driver) refused(dec *Decision, amount int64) {
+	d.calls -= amount
+	d.denied++
+	row := dec.Denied
+	if row.Used+row.Reserved+dec.Requested <= d.limit {
+		d.s.t.Errorf("a refusal that proves nothing: used %d + reserved %d + requested %d ≤ %d", row.Used, row.Reserved, dec.Requested, d.limit)
+	}
+	transit := int64(0)
+	kept := d.returned[:0]
+	for _, g := range d.returned {
+		if time.Since(g.at) < settleTime {
+			transit += g.amount
+			kept = append(kept, g)
+		}
+	}
+	d.returned = kept
+	if room := d.limit - d.spent - d.holding - d.calls - transit; room >= amount && !d.unsafe {
+		d.s.t.Errorf("falsely refused: %d asked for, %d spent, %d held, %d in calls, %d in transit of %d\n%s",
+			amount, d.spent, d.holding, d.calls, transit, d.limit, d.s.state(d.num))
+	}
+}
+
+func (d *driver) over(amount, used int64) {
+	d.holding -= amount
+	d.spent += used
+	if amount > used {
+		d.returned = append(d.returned, giving{time.Now(), amount - used})
+	}
+}
+
+// call makes one call: reserve on a node, work, then report less or all of it on
+// any node, release it, or let it expire. It reports whether it was refused.
+func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool) {
+	s := d.s
+	ttl := int64(2_000)
+	d.mu.Lock()
+	d.calls += amount
+	d.mu.Unlock()
+	dec, err := on().check(amount, ttl)
+	d.mu.Lock()
+	switch {
+	case err != nil:
+		d.calls -= amount
+		d.unknown++
+		if !errors.Is(err, ErrUnavailable) {
+			s.t.Errorf("check: %v", err)
+		}
+		d.mu.Unlock()
+		return false
+	case !dec.Allowed:
+		if dec.Code != CodeBudgetExhausted {
+			s.t.Errorf("refused with %s", dec.Code)
+		}
+		d.refused(dec, amount)
+		d.mu.Unlock()
+		return true
+	}
+	d.granted(amount)
+	d.mu.Unlock()
+	expires := time.UnixMilli(dec.ExpiresAt)
+	res := string(dec.Reservation[:dec.ReservationN])
+	time.Sleep(s.between(0, 20*time.Millisecond))
+	switch s.between(0, 9) {
+	case 0: // let it expire
+		time.Sleep(time.Until(expires) + 500*time.Millisecond)
+		d.mu.Lock()
+		d.over(amount, 0)
+		d.mu.Unlock()
+		return false
+	case 1:
+		rid, _ := parseResID([]byte(res))
+		nd := on()
+		s.mu.Lock()
+		e := nd.e
+		s.mu.Unlock()
+		if reply, err := e.release(s.t.Context(), rid, ""); err == nil && reply.Code == "" {
+			d.mu.Lock()
+			d.over(amount, 0)
+			d.mu.Unlock()
+			return false
+		}
+	}
+	used := amount
+	if s.chance(30) {
+		used = amount / 2
+	}
+	d.mu.Lock()
+	d.over(amount, used) // from here on it counts as spent: it will be reported
+	d.events++
+	d.mu.Unlock()
+	for try := 0; ; try++ {
+		if err := on().ingest(id, used, res); err == nil {
+			return false
+		} else if try > 500 {
+			s.t.Errorf("event %s was never acknowledged: %v", id, err)
+			return false
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// anyUp picks a running node.
+func (s *sim) anyUp() *simNode {
+	for {
+		s.mu.Lock()
+		nd := s.nodes[s.rng.IntN(len(s.nodes))]
+		up := nd.up && !nd.cut
+		s.mu.Unlock()
+		if up {
+			return nd
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// load runs callers until the time is over.
+func (d *driver) load(callers int, life time.Duration, on func() *simNode, amount func() int64) {
+	var all sync.WaitGroup
+	end := time.Now().Add(life)
+	for c := range callers {
+		all.Go(func() {
+			for i := 0; time.Now().Before(end); i++ {
+				if d.call(fmt.Sprintf("evt-%d-%d-%d", end.UnixNano(), c, i), on, amount()) {
+					time.Sleep(50 * time.Millisecond)
+				}
+				time.Sleep(d.s.between(0, 5*time.Millisecond))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// exhaust spends the rest one by one until everybody is refused, and checks that it is exactly the limit.
+func (d *driver) exhaust() {
+	d.s.t.Helper()
+	time.Sleep(5 * time.Second) // what is in transit arrives, what is left expires
+	refusals := 0
+	for i := 0; refusals < 3*len(d.s.nodes); i++ {
+		nd := d.s.nodes[i%len(d.s.nodes)]
+		dec, err := nd.check(1, 60_000)
+		switch {
+		case err != nil:
+			time.Sleep(20 * time.Millisecond)
+		case dec.Allowed:
+			refusals = 0
+			d.mu.Lock()
+			d.spent++
+			d.mu.Unlock()
+			if err := nd.ingest(fmt.Sprintf("last-%d", i), 1, string(dec.Reservation[:dec.ReservationN])); err != nil {
+				d.s.t.Errorf("ingest: %v", err)
+			}
+		default:
+			refusals++
+		}
+		if i > 100_000 {
+			d.s.t.Fatalf("no end\n%s", d.s.state(d.num))
+		}
+	}
+	d.s.settle()
+	time.Sleep(2 * time.Second)
+	if d.spent != d.limit {
+		d.s.t.Errorf("spent %d of %d and refused\n%s", d.spent, d.limit, d.s.state(d.num))
+	}
+	if b := d.s.budget(d.num); b.Used != d.spent {
+		d.s.t.Errorf("used is %d, %d were reported\n%s", b.Used, d.spent, d.s.state(d.num))
+	}
+	for _, nd := range d.s.nodes {
+		if r := nd.e.Reserved(d.s.budget(d.num).Key); r != 0 {
+			d.s.t.Errorf("node %d still has %d set aside\n%s", nd.num, r, d.s.state(d.num))
+		}
+	}
+}
+
+func (d *driver) report(t testing.TB) {
+	t.Logf("admitted %d, spent %d of %d, refused %d, unavailable %d, events %d, log %d",
+		d.admitted, d.spent, d.limit, d.denied, d.unknown, d.events, len(d.s.log))
+	for _, nd := range d.s.nodes {
+		if nd.e != nil {
+			c := nd.e.Stats()
+			t.Logf("node %d: local %d waited %d drawn %d asks %d releases %d", nd.num, c.Local.Load(), c.Waited.Load(), c.Drawn.Load(), c.Asks.Load(), c.Releases.Load())
+		}
+	}
+}
+
+func TestHardLimitAdmitsExactlyTheLimit(t *testing.T) {
+	for _, limit := range []int64{1, 10, 100, 1_000} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			inSim(t, func(t *testing.T) {
+				s := newSim(t, 3, uint64(limit))
+				defer s.close()
+				d := &driver{s: s, limit: limit, num: s.assign("team", limit, fsm.EveryNever)}
+				d.load(16, 2*time.Second, s.anyUp, func() int64 { return 1 })
+				d.exhaust()
+				d.report(t)
+			})
+		})
+	}
+}
