@@ -14,11 +14,11 @@ import (
 // driver draws commands and gives each to a machine and to the model.
 type driver struct {
 	*rig
-	model    *model
-	rt       *rapid.T
-	events   int
-	early    map[BudgetKey]map[NodeNum]int64 // births as first seen, at most the staleness bound ahead
-	drained  map[NodeNum]bool                // ever: such a node has given births up
+	model   *model
+	rt      *rapid.T
+	events  int
+	early   map[BudgetKey]map[NodeNum]int64 // births as first seen, at most the staleness bound ahead
+	drained map[NodeNum]bool                // ever: such a node has given births up
 }
 
 func newDriver(t testing.TB, rt *rapid.T) *driver {

@@ -203,3 +203,9 @@ func release(n NodeNum, releases ...Release) Reconcile {
 func ask(n NodeNum, asks ...Ask) Reconcile {
 	return part(n, func(p *Part) { p.Asks = asks })
 }
+
+// lease returns node n's lease of a budget.
+func (r *rig) lease(k BudgetKey, n NodeNum) int64 {
+	b := r.budget(k)
+	return b.LeaseOf(n)
+}
