@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -41,6 +42,11 @@ const (
 	retryTokenPerTry = 0.2                    // earned by each call: at most a fifth more load on a sick cluster
 	userAgent        = "bursar-client-go/1.0" //
 )
+
+// headerRequest carries a number made up for each try. A node sends it back, which
+// tells an answer to this try from another's that a connection is one behind with. An answer
+// without it is taken as it is.
+const headerRequest = "Bursar-Request"
 
 // request is one call, independent of the endpoint that will serve it.
 type request struct {
@@ -205,19 +211,23 @@ func (c *caller) try(ctx, parent context.Context, e *endpoint, r *request) *fail
 	return &failure{err: err, unsent: unsent}
 }
 
-// accept decodes a good answer. One that does not belong to r may be another's, left on
-// the connection by a node or proxy that answered twice; what follows on it would be one behind,
-// so the connections are not used again.
+// accept decodes a good answer.
 func (c *caller) accept(r *request, a *answer) error {
 	if r.read == nil {
 		return nil
 	}
-	err := r.read(a)
-	if err != nil {
-		c.http.CloseIdleConnections()
-		return fmt.Errorf("the answer is not one to this request: %w", err)
+	if err := r.read(a); err != nil {
+		return c.foreign(err)
 	}
 	return nil
+}
+
+// foreign reports an answer that does not belong to the request: another's, left on the
+// connection by a node or proxy that answered twice. What follows on that connection would be
+// one behind, so connections are not used again.
+func (c *caller) foreign(err error) error {
+	c.http.CloseIdleConnections()
+	return fmt.Errorf("the answer is not one to this request: %w", err)
 }
 
 // send writes the request. unsent is a proof that no byte of it left: the
@@ -238,12 +248,20 @@ func (c *caller) send(ctx context.Context, base string, r *request) (resp *http.
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set(headerRequest, strconv.FormatUint(rand.Uint64(), 36))
 	req.Header.Set("Accept", r.accept)
 	if r.body != nil {
 		req.Header.Set("Content-Type", r.contentType)
 	}
 	resp, err = c.http.Do(req)
-	return resp, looked.Load() && !got.Load(), err
+	if err != nil {
+		return nil, looked.Load() && !got.Load(), err
+	}
+	if id := resp.Header.Get(headerRequest); id != "" && id != req.Header.Get(headerRequest) {
+		discard(resp.Body)
+		return nil, false, c.foreign(errors.New("it names another"))
+	}
+	return resp, false, nil
 }
 
 // judge returns nil for a good answer, and otherwise what it means for r and for the endpoint.

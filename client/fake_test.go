@@ -127,6 +127,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n.calls.Add(1)
+	w.Header().Set("Bursar-Request", r.Header.Get("Bursar-Request"))
 	var f fault
 	if choose := n.fault.Load(); choose != nil {
 		f = (*choose)(r.URL.Path)
@@ -146,7 +147,7 @@ func (n *fakeNode) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	if f.twice {
-		answerTwice(w, answer)
+		answerTwice(w, r, answer)
 		return
 	}
 	if status >= 400 {
@@ -280,7 +281,7 @@ func writeProblem(w http.ResponseWriter, status int, code string) {
 }
 
 // answerTwice writes one answer two times to the raw connection.
-func answerTwice(w http.ResponseWriter, v any) {
+func answerTwice(w http.ResponseWriter, r *http.Request, v any) {
 	b, _ := json.Marshal(v)
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
@@ -288,7 +289,8 @@ func answerTwice(w http.ResponseWriter, v any) {
 	}
 	defer conn.Close()
 	for range 2 {
-		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nBursar-Request: %s\r\nContent-Length: %d\r\n\r\n%s",
+			r.Header.Get("Bursar-Request"), len(b), b)
 	}
 	time.Sleep(10 * time.Millisecond)
 }
