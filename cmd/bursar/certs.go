@@ -34,10 +34,11 @@ type certsCmd struct {
 
 // certsMakeCmd is `bursar certs NODE-ID …`.
 type certsMakeCmd struct {
-	NodeIDs  []string `arg:"" name:"node-id" help:"Ids of the nodes; each gets a certificate with its id as the DNS name."`
-	Dir      string   `help:"Where the files go: ca.pem, ca-key.pem, and for each node ID.pem and ID-key.pem." default:"certs" type:"path"`
-	Validity int      `help:"Days a node's certificate is good for." default:"365" name:"days"`
-	Force    bool     `help:"Replace node certificates that exist. The authority is never replaced: all its certificates would be void."`
+	NodeIDs      []string `arg:"" name:"node-id" help:"Ids of the nodes; each gets a certificate with its id as the DNS name."`
+	Dir          string   `help:"Where the files go: ca.pem, ca-key.pem, and for each node ID.pem and ID-key.pem." default:"certs" type:"path"`
+	Validity     int      `help:"Days a node's certificate is good for." default:"365" name:"days"`
+	Force        bool     `help:"Replace node certificates that exist. The authority is never replaced: all its certificates would be void." xor:"existing"`
+	SkipExisting bool     `help:"Keep node certificates that exist, and make the others." xor:"existing"`
 }
 
 // Validate implements kong's hook.
@@ -61,26 +62,44 @@ func (c *certsMakeCmd) Run(k *kong.Context) error {
 	if err := os.MkdirAll(c.Dir, modeDir); err != nil {
 		return err
 	}
-	if !c.Force {
-		for _, id := range c.NodeIDs {
-			for _, path := range []string{c.certPath(id), c.keyPath(id)} {
-				if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-					return fmt.Errorf("%s exists; --force replaces it", path)
-				}
-			}
+	var missing []string
+	for _, id := range c.NodeIDs {
+		found, err := c.found(id)
+		switch {
+		case err != nil:
+			return err
+		case found == 2 && c.SkipExisting:
+			continue
+		case found > 0 && !c.Force && !c.SkipExisting:
+			return fmt.Errorf("the certificate or key of %s exists in %s: --force replaces it, --skip-existing keeps it", id, c.Dir)
 		}
+		missing = append(missing, id)
 	}
 	ca, err := c.authority(k)
 	if err != nil {
 		return err
 	}
-	for _, id := range c.NodeIDs {
+	for _, id := range missing {
 		if err := c.issue(ca, id); err != nil {
 			return err
 		}
 		fmt.Fprintf(k.Stdout, "%s\n%s\n", c.certPath(id), c.keyPath(id))
 	}
 	return nil
+}
+
+// found counts which of the node's two files exist. Half a pair, left by a run
+// that was cut short, is nothing to skip.
+func (c *certsMakeCmd) found(id string) (count int, err error) {
+	for _, path := range []string{c.certPath(id), c.keyPath(id)} {
+		switch _, err := os.Lstat(path); {
+		case err == nil:
+			count++
+		case !errors.Is(err, os.ErrNotExist):
+			return 0, err
+		}
+	}
+	return count, nil
 }
 
 // authority is a certificate that signs others, with its key.

@@ -151,6 +151,13 @@ func TestCertsReplaceNothingUnasked(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "node-2.pem")); err == nil {
 		t.Error("a refused run made a certificate")
 	}
+	keep := &certsMakeCmd{NodeIDs: []string{"node-1", "node-2"}, Dir: dir, Validity: 365, SkipExisting: true}
+	if err := keep.Run(&kong.Context{Kong: &kong.Kong{Stdout: io.Discard}}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(cert, read("node-1.pem")) || len(read("node-2.pem")) == 0 {
+		t.Error("--skip-existing replaced a certificate")
+	}
 	mustMakeCerts(t, dir, true, "node-1")
 	if bytes.Equal(cert, read("node-1.pem")) {
 		t.Error("--force did not replace the certificate")

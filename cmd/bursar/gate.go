@@ -29,6 +29,7 @@ const (
 	causeStopping cause = iota
 	causeDisk
 	causeStarting
+	causeToken
 	causeCount
 )
 
@@ -41,6 +42,7 @@ type obstacle struct {
 var (
 	errStarting = errors.New("the node is starting: it waits to be admitted to the cluster")
 	errStopping = errors.New("the node is stopping")
+	errNoToken  = errors.New("the cluster has no root token yet: nobody could call")
 )
 
 // set puts an obstacle up for a cause; nil takes it away.

@@ -95,6 +95,7 @@ type node struct {
 // Bounds of starting and stopping.
 const (
 	abortTimeout    = 5 * time.Second // taking down a node that did not start
+	drainLeaderless = 4 * time.Second // an election takes one or two
 	takeoverTimeout = time.Second     // requests of the starting server that are still running
 	raftMetricsKept = time.Minute     // how long a measurement of raft or gossip is shown after it was last made
 	closeGrace      = time.Second     // what Close may overrun its context by before it gives up waiting
@@ -103,6 +104,7 @@ const (
 func newNode(c nodeConfig) *node {
 	n := &node{c: c, log: c.Logger.With("node", c.Name), failed: make(chan error, 1), registry: prometheus.NewRegistry()}
 	n.gate.set(causeStarting, &obstacle{errStarting, true})
+	n.gate.set(causeToken, &obstacle{errNoToken, false})
 	return n
 }
 
@@ -149,9 +151,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	n.goRun(running, n.join)
 	n.goRun(running, n.watchCluster)
 	n.goRun(running, newDiskWatch(n.c.DataDir, n.lowDisk, n.log).run)
-	n.goRun(running, (&rootToken{
-		given: n.c.RootToken, dir: n.c.DataDir, machine: n.machine, cluster: n.cluster, log: n.log,
-	}).ensure)
+	n.goRun(running, n.ensureRootToken)
 	return nil
 }
 
@@ -300,6 +300,16 @@ func (n *node) propose(ctx context.Context, body fsm.Body) error {
 	return err
 }
 
+// ensureRootToken keeps /readyz red until the cluster has a root token.
+func (n *node) ensureRootToken(ctx context.Context) error {
+	r := &rootToken{given: n.c.RootToken, dir: n.c.DataDir, machine: n.machine, cluster: n.cluster, log: n.log}
+	if err := r.ensure(ctx); err != nil {
+		return fmt.Errorf("looking for a root token: %w", err)
+	}
+	n.gate.set(causeToken, nil)
+	return nil
+}
+
 // watchCluster turns a failed disk or state below raft into this node's failure.
 func (n *node) watchCluster(ctx context.Context) error {
 	select {
@@ -373,10 +383,36 @@ func (n *node) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	n.gate.set(causeStopping, &obstacle{errStopping, true})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go n.watchLeaderless(ctx, cancel)
 	if err := e.Drain(ctx); err != nil {
-		return fmt.Errorf("not everything could be handed over; it is kept for the next start: %w", err)
+		return fmt.Errorf("not everything could be handed over; it is kept for the next start: %w", errors.Join(err, context.Cause(ctx)))
 	}
 	return nil
+}
+
+// watchLeaderless ends a drain that has nobody to hand over to: the last nodes
+// of a cluster that is stopped as a whole.
+func (n *node) watchLeaderless(ctx context.Context, giveUp context.CancelCauseFunc) {
+	began := time.Now()
+	ticker := time.NewTicker(drainLeaderless / 10)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		heard := n.peers.HeardLeader()
+		if heard.Before(began) {
+			heard = began
+		}
+		if time.Since(heard) > drainLeaderless {
+			giveUp(fmt.Errorf("no leader for %v", drainLeaderless))
+			return
+		}
+	}
 }
 
 // Close hands leadership over and closes everything. It is safe on a node that

@@ -55,7 +55,7 @@ type rootToken struct {
 	log     *slog.Logger
 }
 
-// ensure returns once the cluster has the token, or ctx ends.
+// ensure returns once the local replica has a root token, or with ctx's error.
 func (r *rootToken) ensure(ctx context.Context) error {
 	ticker := time.NewTicker(rootTokenPoll)
 	defer ticker.Stop()
@@ -71,7 +71,7 @@ func (r *rootToken) ensure(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-ticker.C:
 		}
 	}
