@@ -36,7 +36,7 @@ type identityFields struct {
 // of another node is refused.
 func openIdentity(fs vfs.FS, dir, node string) (*identity, error) {
 	id := &identity{fs: fs, dir: dir}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
 	b, err := readFile(fs, filepath.Join(dir, identityFile))
@@ -112,6 +112,19 @@ func replaceFile(fs vfs.FS, dir, name string, content []byte) error {
 		return err
 	}
 	return syncDir(fs, dir)
+}
+
+// makeDir makes a directory so that it is still there after a crash.
+func makeDir(fs vfs.FS, dir string) error {
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := syncDir(fs, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func syncDir(fs vfs.FS, dir string) error {

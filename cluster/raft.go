@@ -30,13 +30,14 @@ type raftNode struct {
 	*raft.Raft
 	transport *raft.NetworkTransport
 	stores    raftStores
+	snapshots *snapshotStore
 	notify    chan bool
 }
 
 // startRaft opens raft's stores and starts it on the peer port.
 func startRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine) (*raftNode, error) {
 	base := filepath.Join(c.DataDir, raftDir)
-	if err := c.FS.MkdirAll(base, 0o700); err != nil {
+	if err := makeDir(c.FS, base); err != nil {
 		return nil, err
 	}
 	stores, err := c.tuning.openStores(base)
@@ -80,7 +81,7 @@ func newRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateM
 		nt.Close()
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
-	return &raftNode{Raft: r, transport: nt, stores: stores, notify: notify}, nil
+	return &raftNode{Raft: r, transport: nt, stores: stores, snapshots: snapshots, notify: notify}, nil
 }
 
 func raftConfig(c *Config, log hclog.Logger, notify chan<- bool) *raft.Config {

@@ -90,9 +90,8 @@ func (flushSnapshot) Release() {}
 
 // Restore implements raft.FSM for a snapshot that a leader sent. (At start raft
 // restores nothing: the machine is durable.) One that is older than the
-// machine, because the machine ran ahead of the log, leaves it as it is.
+// machine, because the machine ran ahead of the log, leaves it as it is. raft closes r.
 func (s *stateMachine) Restore(r io.ReadCloser) error {
-	defer r.Close()
 	s.snapshots.mu.Lock()
 	received := s.snapshots.received
 	s.snapshots.mu.Unlock()

@@ -53,7 +53,7 @@ type snapshotStore struct {
 // installs what it left received and not installed.
 func openSnapshots(fs vfs.FS, dir string, m *fsm.Machine, log *slog.Logger) (*snapshotStore, error) {
 	s := &snapshotStore{fs: fs, dir: dir, machine: m, log: log}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(fs, dir); err != nil {
 		return nil, err
 	}
 	names, err := fs.List(dir)
