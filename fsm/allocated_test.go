@@ -37,7 +37,7 @@ func TestAllocatedNeedsAParentOfTheSameMeter(t *testing.T) {
 	d.refuse(CodeConflict, assign("a", "tokens", 1, allocated, scoped("x")))
 	d.must(assign("a", "tokens", 1, allocated))
 	d.must(assign("o", "usd", 0, unlimited))
-	d.refuse(CodeConflict, assign("a", "usd", 1, allocated))
+	d.refuse(CodeConflict, assign("a", "usd", 0, allocated)) // nothing of nothing is still carved from somewhere
 
 	parent := assign("p", "usd", 10)
 	parent.Items = append(parent.Items, assign("a", "usd", 10, allocated).Items...)
