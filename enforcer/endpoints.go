@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/bursar-dev/bursar/fsm"
 )
 
 // check answers POST /v1/check.
@@ -165,7 +167,7 @@ func (s *server) release(r *request, text []byte) *problem {
 	if p := r.wrong(); p != nil {
 		return p
 	}
-	id, ok := parseResID(text)
+	id, ok := s.reservation(text)
 	if !ok {
 		return reservationProblem(CodeReservationUnknown)
 	}
@@ -193,7 +195,7 @@ func (s *server) extend(r *request, text []byte) *problem {
 	if p := r.wrong(); p != nil {
 		return p
 	}
-	id, ok := parseResID(text)
+	id, ok := s.reservation(text)
 	if !ok {
 		return reservationProblem(CodeReservationUnknown)
 	}
@@ -207,6 +209,19 @@ func (s *server) extend(r *request, text []byte) *problem {
 	r.answer.extended(reply.ExpiresAt)
 	r.send(fasthttp.StatusOK)
 	return nil
+}
+
+// reservation reads an id from a path. One of a node that never was is no id.
+func (s *server) reservation(text []byte) (id resID, ok bool) {
+	if id, ok = parseResID(text); !ok {
+		return id, false
+	}
+	node, self := s.e.originOf(id)
+	if self {
+		return id, true
+	}
+	s.e.m.View(func(v *fsm.View) { ok = v.Node(node) != nil })
+	return id, ok
 }
 
 // reservationProblem is the problem of a reservation that cannot be released or extended.

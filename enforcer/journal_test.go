@@ -72,7 +72,7 @@ func testHolds(n int) []heldLine {
 	return h
 }
 
-func mustDo(t *testing.T, errs ...error) {
+func mustDo(t testing.TB, errs ...error) {
 	t.Helper()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
