@@ -135,7 +135,8 @@ func TestObserverIsToldAfterCommitAndBeforeWaiters(t *testing.T) {
 		}
 	}})
 	woken := make(chan error, 1)
-	go func() { woken <- r.m.WaitApplied(t.Context(), r.index+2) }()
+	last := r.index + 2
+	go func() { woken <- r.m.WaitApplied(t.Context(), last) }()
 	r.apply(settle(1, r.event("e1", k, 10, 10, 1)), settle(2, r.event("e2", k, 20, 20, 2)))
 	if err := <-woken; err != nil || told != 1 {
 		t.Errorf("waiter: %v; the observer was told %d times, want once", err, told)
@@ -181,7 +182,8 @@ func TestWaitAppliedEndsWithItsContextAndWithTheMachine(t *testing.T) {
 		t.Errorf("already applied: %v", err)
 	}
 	woken := make(chan error, 1)
-	go func() { woken <- r.m.WaitApplied(t.Context(), r.index+1) }()
+	last := r.index + 1
+	go func() { woken <- r.m.WaitApplied(t.Context(), last) }()
 	for {
 		r.m.waiters.mu.Lock()
 		n := len(r.m.waiters.list)
