@@ -81,8 +81,7 @@ func NewServer(e *Enforcer, log *slog.Logger) *fasthttp.Server {
 	}
 }
 
-// limits sets the limit of a body before it is read. A request with
-// Transfer-Encoding is refused, so next to none of its body is read.
+// limits sets the limit of a body before it is read.
 func limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	c := fasthttp.RequestConfig{ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxRequestBodySize: maxBodyBytes}
 	uri := h.RequestURI()
@@ -92,9 +91,6 @@ func limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	switch string(uri) {
 	case pathIngest, pathChecks:
 		c.MaxRequestBodySize = maxListBodyBytes
-	}
-	if hasTransferEncoding(h.RawHeaders()) {
-		c.MaxRequestBodySize = 1
 	}
 	return c
 }
@@ -126,10 +122,8 @@ func (s *server) handleBroken(ctx *fasthttp.RequestCtx, err error) {
 	var netErr net.Error
 	var p *problem
 	switch {
-	case hasTransferEncoding(ctx.Request.Header.RawHeaders()):
-		p = errChunked
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		p = newProblem(codeTooLarge, fmt.Sprintf("the body is larger than %d bytes", limits(&ctx.Request.Header).MaxRequestBodySize))
+	case errors.Is(err, fasthttp.ErrBodyTooLarge): // the headers are forgotten by now
+		p = newProblem(codeTooLarge, fmt.Sprintf("a body has at most %d bytes, or %d for ingest and checks", maxBodyBytes, maxListBodyBytes))
 	case errors.As(err, &small):
 		p = newProblem(codeInvalid, fmt.Sprintf("the headers are larger than %d bytes", maxHeaderBytes))
 	case errors.As(err, &netErr) && netErr.Timeout():
