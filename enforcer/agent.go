@@ -212,7 +212,7 @@ func (s *slot) quiet(now time.Time) bool {
 func (s *slot) numbers(r *roster, now time.Time, urgent bool) numbers {
 	n := numbers{
 		shares: r.Shares, left: s.b.Left(), free: s.b.Free(), avg: s.b.Avg, threshold: s.b.Threshold(r.Shares),
-		lease: s.b.LeaseOf(s.me), avail: s.avail.Load(), rate: s.rate,
+		lease: s.b.LeaseOf(s.me), avail: s.avail.Load(), excess: s.excess(), rate: s.rate,
 		holder: s.b.Holder == s.me, other: s.elsewhere(), allAck: s.allAck,
 		acked:    s.finalSent || s.b.Acked(s.me),
 		heldLong: !s.heldSince.IsZero() && now.Sub(s.heldSince) >= holderRest,
@@ -276,7 +276,7 @@ func (a *agent) look(s *slot, part *fsm.Part, now time.Time, urgent bool) {
 
 // giveBack takes an amount out of a slot and puts its release into the part. s.mu is held.
 func (a *agent) giveBack(s *slot, part *fsm.Part, now time.Time, amount int64, final bool) {
-	got := s.takeUpTo(amount)
+	got := s.giveUp(amount)
 	if got == 0 && !final {
 		return
 	}

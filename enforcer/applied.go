@@ -113,7 +113,7 @@ func (e *Enforcer) collectEvent(ev *fsm.EventApplied, cs changes, ended []resID)
 // or as a holder, and reports whether that was anything.
 func (e *Enforcer) collectReservation(id resID, ev *fsm.EventApplied, cs changes) (ended bool) {
 	if id.node != e.c.Node {
-		holds, ok := e.draws.settle(id, func(h Hold) bool { return e.owns(ev.Account, h.Budget) })
+		holds, ok := e.draws.settle(id, e.now(), func(h Hold) bool { return e.owns(ev.Account, h.Budget) })
 		for _, h := range holds {
 			cs.at(h.Budget).free(h.Amount)
 		}

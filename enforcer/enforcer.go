@@ -60,6 +60,7 @@ type Enforcer struct {
 	beginOnce sync.Once
 	admitFrom atomic.Int64 // Unix milliseconds: the watermark to wait for after a crash of the machine
 	draining  atomic.Bool
+	removed   atomic.Bool // this node's membership has ended
 	broken    atomic.Bool // INV2 was violated: this node's books are wrong
 	staleness atomic.Int64
 	applied   atomic.Uint64 // log index the slots stand at
@@ -99,6 +100,7 @@ var (
 	errWaiting  = fmt.Errorf("%w: the machine crashed; waiting until what was reserved before has expired", ErrUnavailable)
 	errDraining = fmt.Errorf("%w: stopping", ErrUnavailable)
 	errStale    = fmt.Errorf("%w: the cluster has not been heard for longer than the staleness bound", ErrUnavailable)
+	errRemoved  = fmt.Errorf("%w: this node is no longer a member", ErrUnavailable)
 	errBroken   = fmt.Errorf("%w: the node's books do not add up", ErrUnavailable)
 )
 
@@ -141,6 +143,8 @@ func (e *Enforcer) readyAt(now time.Time) error {
 		return errStarting
 	case e.draining.Load():
 		return errDraining
+	case e.removed.Load():
+		return errRemoved
 	case e.broken.Load():
 		return errBroken
 	case now.UnixMilli() < e.admitFrom.Load():

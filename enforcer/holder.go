@@ -15,13 +15,13 @@ import (
 // in the journal, which is written before the answer. Without the record a
 // holder that restarts would forget what it gave away and give it away twice.
 
-// drawTable holds what this node has set aside for others, and the cancels of
-// draws that may still arrive.
+// drawTable holds what this node has set aside for others, and which draws are
+// over, in case their requests come once more.
 type drawTable struct {
-	mu        sync.Mutex
-	byID      map[resID]*heldDraw
-	cancelled map[resID]int64        // → when it may be forgotten, Unix milliseconds
-	boots     map[fsm.NodeNum]uint64 // newest session each origin has synced
+	mu    sync.Mutex
+	byID  map[resID]*heldDraw
+	over  map[resID]int64        // settled, cancelled → when that may be forgotten, Unix milliseconds
+	boots map[fsm.NodeNum]uint64 // newest session each origin has synced
 }
 
 // heldDraw is one draw. Its holds shrink when the origin confirms the real
@@ -39,17 +39,17 @@ const (
 	maxDraws = 1 << 20
 	// maxDrawHolds bounds one draw.
 	maxDrawHolds = fsm.MaxCallAssignments
-	// cancelMemory is how long a draw that comes after its cancel is refused. No
-	// request lives that long.
-	cancelMemory = 2 * time.Minute
-	// maxCancelled bounds the remembered cancels. Beyond it draws are refused until some have aged.
-	maxCancelled = 1 << 18
+	// drawMemory is how long a draw that comes after its cancel, or once more after
+	// its settlement, is refused. No request lives that long.
+	drawMemory = 2 * time.Minute
+	// maxDrawsOver bounds what is remembered of draws that are over. Beyond it draws are refused until some have aged.
+	maxDrawsOver = 1 << 18
 	// maxDrawWait bounds how long a draw may be queued here, whatever it asks for.
 	maxDrawWait = time.Second
 )
 
 func newDrawTable() *drawTable {
-	return &drawTable{byID: make(map[resID]*heldDraw), cancelled: make(map[resID]int64), boots: make(map[fsm.NodeNum]uint64)}
+	return &drawTable{byID: make(map[resID]*heldDraw), over: make(map[resID]int64), boots: make(map[fsm.NodeNum]uint64)}
 }
 
 // begin keeps a place for a new draw. d is nil if there is none to make: made
@@ -60,8 +60,8 @@ func (t *drawTable) begin(id resID, boot uint64) (d *heldDraw, made bool) {
 	if known := t.byID[id]; known != nil {
 		return nil, known.made
 	}
-	_, cancelled := t.cancelled[id]
-	if cancelled || boot < t.boots[id.node] || len(t.byID) >= maxDraws || len(t.cancelled) >= maxCancelled {
+	_, over := t.over[id]
+	if over || boot < t.boots[id.node] || len(t.byID) >= maxDraws || len(t.over) >= maxDrawsOver {
 		return nil, false
 	}
 	d = &heldDraw{origin: id.node, boot: boot}
@@ -103,7 +103,7 @@ func (t *drawTable) remove(id resID) []Hold {
 }
 
 // settle is remove for a draw whose holds are all owned by the event's account.
-func (t *drawTable) settle(id resID, owned func(Hold) bool) (holds []Hold, ok bool) {
+func (t *drawTable) settle(id resID, now int64, owned func(Hold) bool) (holds []Hold, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.byID[id]
@@ -111,24 +111,25 @@ func (t *drawTable) settle(id resID, owned func(Hold) bool) (holds []Hold, ok bo
 		return nil, false
 	}
 	delete(t.byID, id)
+	t.over[id] = now + drawMemory.Milliseconds()
 	return d.holds, true
 }
 
 // cancel is remove, and refuses the draw if it comes later.
 func (t *drawTable) cancel(id resID, now int64) []Hold {
 	t.mu.Lock()
-	t.cancelled[id] = now + cancelMemory.Milliseconds()
+	t.over[id] = now + drawMemory.Milliseconds()
 	t.mu.Unlock()
 	return t.remove(id)
 }
 
-// age forgets old cancels.
+// age forgets what has been over for long.
 func (t *drawTable) age(now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, until := range t.cancelled {
+	for id, until := range t.over {
 		if until <= now {
-			delete(t.cancelled, id)
+			delete(t.over, id)
 		}
 	}
 }

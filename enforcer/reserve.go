@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
 )
+
+// forwardWait is how long the origin of a reservation is waited for.
+const forwardWait = time.Second
 
 // grant completes a call that fits. If it reserves, everything is set aside
 // already; the reservation is journaled before the call is answered.
@@ -53,6 +57,8 @@ func (e *Enforcer) reserve(c *Call, d *Decision, sc *scratch, ap *accountPlans, 
 // caller's token covers; empty: all. Errors: ErrUnavailable.
 func (e *Enforcer) release(ctx context.Context, id resID, account string) (ReleaseReply, error) {
 	if node, self := e.originOf(id); !self {
+		ctx, cancel := context.WithTimeout(ctx, forwardWait)
+		defer cancel()
 		var reply ReleaseReply
 		if err := e.peers.Call(ctx, node, MethodRelease, &ReleaseRequest{Reservation: id.String(), Account: account}, &reply); err != nil {
 			return ReleaseReply{}, fmt.Errorf("%w: release at its origin: %w", ErrUnavailable, err)
@@ -157,6 +163,8 @@ func addQuantity(qs []fsm.Quantity, capability string, amount int64) []fsm.Quant
 // nearer; see release. The answer carries the new expiry.
 func (e *Enforcer) extend(ctx context.Context, id resID, account string, ttl int64) (ExtendReply, error) {
 	if node, self := e.originOf(id); !self {
+		ctx, cancel := context.WithTimeout(ctx, forwardWait)
+		defer cancel()
 		var reply ExtendReply
 		if err := e.peers.Call(ctx, node, MethodExtend, &ExtendRequest{Reservation: id.String(), Account: account, TTLMS: ttl}, &reply); err != nil {
 			return ExtendReply{}, fmt.Errorf("%w: extend at its origin: %w", ErrUnavailable, err)

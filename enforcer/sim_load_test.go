@@ -23,6 +23,7 @@ type driver struct {
 	holding  int64 // granted and not known to be over
 	calls    int64 // amounts of calls under way
 	returned []giving
+	live     map[string]int64
 	admitted int64
 	denied   int
 	unknown  int // unavailable
@@ -44,8 +45,36 @@ func (d *driver) granted(amount int64) {
 	d.holding += amount
 	d.admitted += amount
 	if d.spent+d.holding > d.limit {
-		d.s.t.Errorf("overspent: %d used + %d held > %d\n%s", d.spent, d.holding, d.limit, d.s.state(d.num))
+		d.s.t.Errorf("overspent: %d used + %d held > %d\n%s%s", d.spent, d.holding, d.limit, d.s.state(d.num), d.lost())
 	}
+}
+
+// lost lists the live reservations that their origin, or a holder, does not know.
+func (d *driver) lost() (out string) {
+	for res, amount := range d.live {
+		id, _ := parseResID([]byte(res))
+		origin := d.s.node(id.node)
+		origin.e.table.with(id, func(_ *tableShard, r *reservation, past *ending) {
+			if r == nil {
+				out += fmt.Sprintf("\n  %s of %d: gone at its origin: %+v", res, amount, past)
+				return
+			}
+			for _, h := range r.holds {
+				if h.On == id.node {
+					continue
+				}
+				holder := d.s.node(h.On)
+				holder.e.draws.mu.Lock()
+				draw := holder.e.draws.byID[id]
+				over := holder.e.draws.over[id]
+				holder.e.draws.mu.Unlock()
+				if draw == nil {
+					out += fmt.Sprintf("\n  %s of %d: %+v is gone at its holder: over %d event %q", res, amount, h, over, r.event)
+				}
+			}
+		})
+	}
+	return out
 }
 
 // refused checks a refusal: is there room that is neither on its way nor in doubt?
@@ -83,7 +112,10 @@ func (d *driver) over(amount, used int64) {
 // any node, release it, or let it expire. It reports whether it was refused.
 func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool) {
 	s := d.s
-	ttl := int64(2_000)
+	fate, ttl := s.between(0, 9), int64(60_000)
+	if fate == 0 {
+		ttl = 2_000 // to be left to expire
+	}
 	d.mu.Lock()
 	d.calls += amount
 	d.mu.Unlock()
@@ -106,30 +138,33 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 		d.mu.Unlock()
 		return true
 	}
+	if d.live == nil {
+		d.live = make(map[string]int64)
+	}
+	d.live[string(dec.Reservation[:dec.ReservationN])] = amount
 	d.granted(amount)
 	d.mu.Unlock()
 	expires := time.UnixMilli(dec.ExpiresAt)
 	res := string(dec.Reservation[:dec.ReservationN])
+	defer func() {
+		d.mu.Lock()
+		delete(d.live, res)
+		d.mu.Unlock()
+	}()
 	time.Sleep(s.between(0, 20*time.Millisecond))
-	switch s.between(0, 9) {
-	case 0: // let it expire
-		time.Sleep(time.Until(expires) + 500*time.Millisecond)
+	switch fate {
+	case 0:
+		time.Sleep(time.Until(expires) - time.Millisecond) // from its expiry on it holds nothing
 		d.mu.Lock()
 		d.over(amount, 0)
 		d.mu.Unlock()
 		return false
 	case 1:
-		rid, _ := parseResID([]byte(res))
-		nd := on()
-		s.mu.Lock()
-		e := nd.e
-		s.mu.Unlock()
-		if reply, err := e.release(s.t.Context(), rid, ""); err == nil && reply.Code == "" {
-			d.mu.Lock()
-			d.over(amount, 0)
-			d.mu.Unlock()
-			return false
-		}
+		d.mu.Lock()
+		d.over(amount, 0) // an answer may be lost: from here on it may be over
+		d.mu.Unlock()
+		d.release(on, res, expires)
+		return false
 	}
 	used := amount
 	if s.chance(30) {
@@ -145,6 +180,26 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 		} else if try > 500 {
 			s.t.Errorf("event %s was never acknowledged: %v", id, err)
 			return false
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// release releases a reservation, trying until a node answers: a lost answer may
+// be a release. It is over at its expiry in any case.
+func (d *driver) release(on func() *simNode, res string, expires time.Time) {
+	id, _ := parseResID([]byte(res))
+	for time.Now().Before(expires) {
+		nd := on()
+		d.s.mu.Lock()
+		e := nd.e
+		d.s.mu.Unlock()
+		reply, err := e.release(d.s.t.Context(), id, "")
+		if err == nil && reply.Code != "" {
+			d.s.t.Errorf("release: %s", reply.Code)
+		}
+		if err == nil {
+			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

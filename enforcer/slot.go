@@ -145,6 +145,22 @@ func (s *slot) takeUpTo(a int64) int64 {
 	}
 }
 
+// giveUp takes up to a of what is not held, also what is held back as excess,
+// for a release: giving a lease back is safe even where it cannot be spent. mu is held.
+func (s *slot) giveUp(a int64) int64 {
+	excess := s.excess()
+	for {
+		v := s.avail.Load()
+		got := min(a, v+excess)
+		if got <= 0 {
+			return 0
+		}
+		if s.avail.CompareAndSwap(v, v-got) {
+			return got
+		}
+	}
+}
+
 // put undoes a take. The caller tells whoever watches (see Enforcer.give).
 func (s *slot) put(a int64) { s.avail.Add(a) }
 

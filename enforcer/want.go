@@ -23,6 +23,7 @@ type numbers struct {
 	threshold int64
 	lease     int64 // this node's, as the replica shows it
 	avail     int64
+	excess    int64 // held back of the lease: the budget is overcommitted by this much
 	rate      int64 // per second
 
 	holder   bool // this node holds the rest
@@ -77,17 +78,21 @@ func (n *numbers) ask() (needMin, needSum, want int64, ok bool) {
 
 // release returns what to give back now: with the rest held elsewhere all there
 // is, the first time in a generation as the final release, even of nothing
-// (N10); without a holder what is over two even half-shares (N9).
+// (N10); without a holder what is over two even half-shares (N9). What is held
+// back as excess is given back, too: every node holds the whole excess back, so
+// it goes away only where the leases flow back.
 //
 //	other holder, avail 7, not acked:         7, final
+//	other holder, avail −1, excess 4, acked:  3
 //	no holder, S = 5, left 1,000, avg 1, avail 300:  300 > 208, so 200
 func (n *numbers) release() (amount int64, final, ok bool) {
 	switch {
 	case n.ended:
 		return 0, false, false
 	case n.other:
-		final = !n.acked && (n.lease > 0 || n.avail > 0)
-		return max(0, n.avail), final, final || n.avail > 0
+		unheld := n.avail + n.excess
+		final = !n.acked && (n.lease > 0 || unheld > 0)
+		return max(0, unheld), final, final || unheld > 0
 	case n.holder || n.waiting > 0:
 		return 0, false, false
 	}

@@ -1,0 +1,136 @@
+package enforcer
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// sizes draws amounts from 1 to n.
+func (s *sim) sizes(n int) func() int64 {
+	return func() int64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return 1 + int64(s.rng.IntN(n))
+	}
+}
+
+// crashes kills and restarts random nodes until stop is closed; a killed leader is followed by another.
+func (d *driver) crashes(stop <-chan struct{}, every time.Duration) {
+	s := d.s
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(s.between(every/2, every)):
+		}
+		nd := s.anyUp()
+		d.mu.Lock()
+		d.unsafe = true
+		d.mu.Unlock()
+		nd.kill()
+		if s.leader == nd.num {
+			s.elect(0)
+			time.Sleep(s.between(200*time.Millisecond, 1200*time.Millisecond))
+			s.elect(s.anyUp().num)
+		}
+		time.Sleep(s.between(0, 2500*time.Millisecond))
+		nd.start()
+		nd.awaitReady()
+		time.Sleep(settleTime)
+		d.mu.Lock()
+		d.unsafe = false
+		d.mu.Unlock()
+	}
+}
+
+// partitions cuts random nodes off and heals them until stop is closed.
+func (d *driver) partitions(stop <-chan struct{}, every time.Duration) {
+	s := d.s
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(s.between(every/2, every)):
+		}
+		nd := s.anyUp()
+		d.mu.Lock()
+		d.unsafe = true
+		d.mu.Unlock()
+		s.mu.Lock()
+		nd.cut = true
+		leads := s.leader == nd.num
+		s.mu.Unlock()
+		if leads {
+			s.elect(0)
+			time.Sleep(s.between(200*time.Millisecond, 1200*time.Millisecond))
+			s.elect(s.anyUp().num)
+		}
+		time.Sleep(s.between(0, 2500*time.Millisecond))
+		s.mu.Lock()
+		nd.cut = false
+		s.mu.Unlock()
+		time.Sleep(settleTime)
+		d.mu.Lock()
+		d.unsafe = false
+		d.mu.Unlock()
+	}
+}
+
+// TestNothingIsOverspentOrLostUnderFaults is the heart of the promises: whatever
+// the network and the machines do, the callers' own sums hold at every step, and
+// in the end the limit is spent to the last unit.
+func TestNothingIsOverspentOrLostUnderFaults(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		limit    int64
+		size     int
+		faults   faults
+		crash    time.Duration
+		cut      time.Duration
+		skewed   bool
+		duration time.Duration
+	}{
+		{name: "loss, repeats and reordering", limit: 5_000, size: 3, faults: faults{lose: 10, repeat: 10, slow: 20 * time.Millisecond}, duration: 5 * time.Second},
+		{name: "tiny budget under loss", limit: 40, size: 1, faults: faults{lose: 10, repeat: 10, slow: 5 * time.Millisecond}, duration: 5 * time.Second},
+		{name: "crashes", limit: 20_000, size: 5, crash: time.Second, duration: 15 * time.Second},
+		{name: "crashes near the end", limit: 300, size: 2, crash: time.Second, duration: 15 * time.Second},
+		{name: "crashes and loss", limit: 3_000, size: 3, crash: 500 * time.Millisecond, faults: faults{lose: 5, repeat: 5, slow: 5 * time.Millisecond}, duration: 15 * time.Second},
+		{name: "partitions", limit: 3_000, size: 3, cut: time.Second, duration: 15 * time.Second},
+		{name: "partitions and loss near the end", limit: 300, size: 2, cut: time.Second, faults: faults{lose: 5, repeat: 5, slow: 5 * time.Millisecond}, duration: 15 * time.Second},
+		{name: "all traffic on one node", limit: 2_000, size: 3, skewed: true, duration: 5 * time.Second},
+	} {
+		for seed := range uint64(2) {
+			t.Run(fmt.Sprintf("%s/%d", c.name, seed), func(t *testing.T) {
+				inSim(t, func(t *testing.T) {
+					s := newSim(t, 3, seed)
+					defer s.close()
+					s.faults = c.faults
+					d := &driver{s: s, limit: c.limit, num: s.assign("team", c.limit, fsm.EveryNever)}
+					s.assign("alice", c.limit*2, fsm.EveryNever) // a second level that never decides
+					var chaos sync.WaitGroup
+					stop := make(chan struct{})
+					if c.crash > 0 {
+						chaos.Go(func() { d.crashes(stop, c.crash) })
+					}
+					if c.cut > 0 {
+						chaos.Go(func() { d.partitions(stop, c.cut) })
+					}
+					on := s.anyUp
+					if c.skewed {
+						on = func() *simNode { return s.node(3) }
+					}
+					d.load(32, c.duration, on, s.sizes(c.size))
+					close(stop)
+					chaos.Wait()
+					s.faults = faults{}
+					d.exhaust()
+					d.report(t)
+				})
+			})
+		}
+	}
+}
