@@ -269,6 +269,8 @@ func (n *node) openEnforcer(num fsm.NodeNum) error {
 		Node:    num,
 		DataDir: n.c.DataDir,
 		Logger:  n.c.Logger,
+
+		Registerer: n.registry,
 	}, n.machine, &n.peers)
 	if err != nil {
 		return fmt.Errorf("opening reservations and outbox in --data-dir %s: %w", n.c.DataDir, err)

@@ -48,8 +48,19 @@ func launch(t *testing.T, log string, env []string, args ...string) *process {
 		stderr.Close()
 		close(p.exited)
 	}()
-	t.Cleanup(p.kill)
+	t.Cleanup(func() { p.kill(); p.checkLog() })
 	return p
+}
+
+// checkLog fails the test if the process panicked or raced, which its caller may have taken for a crash of the test's own making.
+func (p *process) checkLog() {
+	const shown = 6_000 // bytes
+	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "invariant violated"} {
+		if _, after, found := strings.Cut(p.logged(), sign); found {
+			p.t.Errorf("%s has logged %s%s", filepath.Base(p.log), sign, after[:min(len(after), shown)])
+			return
+		}
+	}
 }
 
 // testProgram returns the path of the running test binary.
