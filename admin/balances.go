@@ -2,15 +2,24 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/bursar-dev/bursar/client"
 	"github.com/bursar-dev/bursar/fsm"
 )
 
-// reservedChunk bounds the budgets asked about in one round of the nodes.
-const reservedChunk = 500
+const (
+	reservedChunk = 500                    // budgets asked about in one round of the nodes
+	reservedWait  = time.Second            // for the nodes to answer one round
+	reservedRetry = 100 * time.Millisecond // before a read is made again
+)
+
+// errNotAllSaid: a node that counts as live did not say what it has set aside.
+var errNotAllSaid = errors.New("a live node did not say what it has set aside")
 
 func (a *api) balanceRoutes() {
 	handle(a, route{method: http.MethodGet, path: "/v1/accounts/{account}/balances", id: "list-balances", tag: "budgets",
@@ -42,25 +51,54 @@ func (a *api) listBalances(ctx context.Context, in *listBalancesInput) (*answer[
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]budgetRow, 0, len(items))
-	var known members
+	var index uint64
+	var balances []client.Balance
+	err = retryReserved(ctx, func() (err error) {
+		var rows []budgetRow
+		var known members
+		index, rows, known = a.budgetRows(items)
+		balances, err = a.balances(ctx, rows, known)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &answer[client.List[client.Balance]]{Index: index, Body: client.List[client.Balance]{Items: balances, Next: orNull(next)}}, nil
+}
+
+// budgetRows reads the present budgets of assignments in one view. The list was
+// read a moment ago: what was deleted since is left out.
+func (a *api) budgetRows(items []fsm.Assignment) (index uint64, rows []budgetRow, known members) {
 	at := now()
-	index, _ := a.view(func(v *fsm.View) error {
-		known = membersOf(v)
+	a.machine.View(func(v *fsm.View) {
+		index, known = v.Index(), membersOf(v)
 		for i := range items {
-			// The list was read a moment ago: what was deleted since is left out.
 			if x := v.AssignmentByNum(items[i].Num); x != nil {
 				start, end := x.Cadence.Period(at)
 				rows = append(rows, budgetRow{*x, cloneBudget(v.Budget(x, start)), start, end})
 			}
 		}
-		return nil
 	})
-	balances, err := a.balances(ctx, rows, known)
-	if err != nil {
-		return nil, err
+	return index, rows, known
+}
+
+// retryReserved makes a read again, from its view on, while not every live node
+// has told what it has set aside. A node that has just died counts as live
+// until the leader has noticed, which takes a second; after that its part is in doubt.
+func retryReserved(ctx context.Context, read func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, barrierWait)
+	defer cancel()
+	for {
+		err := read()
+		if !errors.Is(err, errNotAllSaid) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(reservedRetry):
+		}
 	}
-	return &answer[client.List[client.Balance]]{Index: index, Body: listOf(balances, next, func(b *client.Balance) client.Balance { return *b })}, nil
 }
 
 // cloneBudget copies the part of a budget that a view shares.
@@ -87,25 +125,32 @@ func membersOf(v *fsm.View) members {
 // inDoubt reports whether nobody can say what a node still holds back.
 func inDoubt(n *fsm.Node) bool { return n.Dead || n.Drained || n.RemovedAt != 0 }
 
-// balances completes rows with what the live nodes have set aside of them just now.
+// balances completes rows with what the live nodes have set aside of them just
+// now. For a stale read those that answer will do.
 func (a *api) balances(ctx context.Context, rows []budgetRow, known members) ([]client.Balance, error) {
-	ctx, cancel := context.WithTimeout(ctx, barrierWait)
-	defer cancel()
 	out := make([]client.Balance, 0, len(rows))
 	for chunk := range slices.Chunk(rows, reservedChunk) {
-		keys := make([]fsm.BudgetKey, len(chunk))
-		for i := range chunk {
-			keys[i] = chunk[i].budget.Key
-		}
-		reserved, err := a.reserved(ctx, keys)
-		if err != nil {
-			return nil, err
+		reserved, err := a.reservedOf(ctx, chunk)
+		if err != nil && !whoAsks(ctx).stale {
+			return nil, fmt.Errorf("%w: %w", errNotAllSaid, err)
 		}
 		for i := range chunk {
 			out = append(out, balanceOf(&chunk[i], reserved[i], known))
 		}
 	}
 	return out, nil
+}
+
+// reservedOf asks the live nodes what they have set aside. With an error the
+// amounts are those of the nodes that answered.
+func (a *api) reservedOf(ctx context.Context, rows []budgetRow) ([]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, reservedWait)
+	defer cancel()
+	keys := make([]fsm.BudgetKey, len(rows))
+	for i := range rows {
+		keys[i] = rows[i].budget.Key
+	}
+	return a.reserved(ctx, keys)
 }
 
 // balanceOf states a budget on the wire.
@@ -127,7 +172,7 @@ func balanceOf(r *budgetRow, reserved int64, known members) client.Balance {
 		b.ResetsAt = &t
 	}
 	for _, l := range r.budget.Leases {
-		b.Leased[known.names[l.Node]] = l.Amount
+		b.Leased[known.names[l.Node]] += l.Amount // a name that was removed and came back has two numbers
 		if known.doubt[l.Node] {
 			b.InDoubt += l.Amount // Σ leases ≤ limit ≤ 10^18: no overflow
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/bursar-dev/bursar/cluster"
+	"github.com/bursar-dev/bursar/enforcer"
 	"github.com/bursar-dev/bursar/fsm"
 )
 
@@ -126,6 +127,8 @@ type plane struct {
 	mu       sync.Mutex
 	ready    error
 	reserved map[uint64]int64 // by assignment
+	asked    int              // how many times it was asked for
+	silent   int              // how many more times a node does not answer
 }
 
 type lockedBuffer struct {
@@ -165,6 +168,11 @@ func newPlane(t *testing.T) *plane {
 			out := make([]int64, len(keys))
 			for i, k := range keys {
 				out[i] = p.reserved[k.Assignment]
+			}
+			p.asked++
+			if p.silent > 0 {
+				p.silent--
+				return out, fmt.Errorf("node 2: %w", enforcer.ErrUnreachable)
 			}
 			return out, nil
 		},

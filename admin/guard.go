@@ -45,7 +45,8 @@ func (a *api) guard(rt *route) func(huma.Context, func(huma.Context)) {
 		if err == nil {
 			body, err = a.readInput(hc.Operation(), w, r)
 		}
-		if err == nil && !rt.local && r.URL.Query().Get("consistency") != "stale" {
+		stale := r.URL.Query().Get("consistency") == "stale" // a write that says so has been refused
+		if err == nil && !rt.local && !stale {
 			if err = a.barrier(r.Context()); err == nil {
 				if who, err = a.identify(r); err == nil {
 					err = rt.admit(who, r.PathValue("account"))
@@ -56,7 +57,7 @@ func (a *api) guard(rt *route) func(huma.Context, func(huma.Context)) {
 			a.refuse(w, r, err)
 			return
 		}
-		who.request = w.Header().Get(headerRequestID)
+		who.request, who.stale = w.Header().Get(headerRequestID), stale
 		ctx := context.WithValue(r.Context(), identityKey{}, who)
 		next(huma.WithContext(&checkedContext{hc, body}, ctx))
 	}

@@ -33,17 +33,15 @@ func (a *api) readInput(op *huma.Operation, w http.ResponseWriter, r *http.Reque
 	return body, nil
 }
 
-// readBody reads at most maxBodyBytes within bodyTimeout. The deadline is lifted
-// afterwards: one that passed while a write waits for the cluster would cancel it.
+// readBody reads at most maxBodyBytes within bodyTimeout. The server lifts the
+// deadline at the end of the body, so it does not cut off a write that waits for the cluster.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	tooLarge := newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "a request body may have at most %d bytes", maxBodyBytes)
 	if r.ContentLength > maxBodyBytes {
 		return nil, tooLarge
 	}
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // unsupported only by recorders in tests
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // unsupported only by recorders in tests
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	rc.SetReadDeadline(time.Time{})
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge
 	}

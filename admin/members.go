@@ -137,10 +137,12 @@ func nodeStatus(n *fsm.Node) string {
 	return "live"
 }
 
-// addInDoubt states, by capability, what the members that are not live hold of
-// present budgets. It walks every budget, so only while there is such a member.
+// addInDoubt states, by capability, what nodes that are not live hold of present
+// budgets. It walks every budget, so only while there is such a node.
 func (a *api) addInDoubt(list []client.Member) error {
-	if !slices.ContainsFunc(list, func(m client.Member) bool { return m.Status != "live" }) {
+	doubtful := false
+	a.machine.View(func(v *fsm.View) { doubtful = slices.ContainsFunc(v.Nodes(), inDoubt) })
+	if !doubtful {
 		return nil
 	}
 	at := now()

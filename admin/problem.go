@@ -133,6 +133,8 @@ func problemOf(err error) *problem {
 	switch {
 	case errors.Is(err, enforcer.ErrUnknownOutcome):
 		p = newProblem(http.StatusServiceUnavailable, codeUnavailable, "the outcome of the write is unknown: it may still take effect; read before repeating it")
+	case errors.Is(err, errNotAllSaid):
+		p = newProblem(http.StatusServiceUnavailable, codeUnavailable, "%v", errNotAllSaid)
 	case errors.Is(err, enforcer.ErrNoLeader), errors.Is(err, cluster.ErrNotLeader):
 		p = newProblem(http.StatusServiceUnavailable, codeUnavailable, "the cluster has no leader this node can reach")
 	case errors.Is(err, enforcer.ErrUnreachable):

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -199,6 +200,52 @@ func TestBalanceArithmetic(t *testing.T) {
 	if b := read(); *b.Available != 0 || b.Used != 21200 {
 		t.Errorf("over the limit: used %d, available %d, want 21200 and 0", b.Used, *b.Available)
 	}
+}
+
+// A node that has just died counts as live until the leader notices.
+func TestBalancesWaitForASilentNodeUnlessStale(t *testing.T) {
+	p := newPlane(t)
+	p.company()
+	say := func(silent int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.silent, p.asked = silent, 0
+	}
+	for _, path := range []string{"/v1/accounts/acme/balances", "/v1/accounts/acme/tree"} {
+		say(2)
+		if r := p.call(p.root, "GET", path, ""); r.status != 200 {
+			t.Errorf("%s with a node silent for a moment: %d %s, want 200", path, r.status, r.body)
+		}
+		say(1)
+		if r := p.call(p.root, "GET", path+"?consistency=stale", ""); r.status != 200 {
+			t.Errorf("stale %s: %d %s, want 200", path, r.status, r.body)
+		}
+		p.mu.Lock()
+		if p.asked != 1 {
+			t.Errorf("stale %s asked %d times, want once", path, p.asked)
+		}
+		p.mu.Unlock()
+	}
+}
+
+func TestReservedIsWaitedForOnlySoLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, tries := time.Now(), 0
+		err := retryReserved(t.Context(), func() error {
+			tries++
+			return fmt.Errorf("%w: node 2", errNotAllSaid)
+		})
+		if p := problemOf(err); p.Status != 503 || p.Code != codeUnavailable {
+			t.Errorf("problem = %+v, want 503", p.Problem)
+		}
+		if took := time.Since(began); took != barrierWait || tries < 2 {
+			t.Errorf("gave up after %v and %d tries, want %v", took, tries, barrierWait)
+		}
+		tries = 0
+		if err := retryReserved(t.Context(), func() error { tries++; return fsm.ErrNotFound }); err != fsm.ErrNotFound || tries != 1 {
+			t.Errorf("another error: %v after %d tries, want it at once", err, tries)
+		}
+	})
 }
 
 func TestBalancesOfUnlimitedAndEndless(t *testing.T) {

@@ -22,6 +22,7 @@ type identity struct {
 	token   *fsm.Token
 	ip      string
 	request string // its id in the logs
+	stale   bool   // the caller will do with what this node knows
 }
 
 // actor is the identity as the audit trail names it.

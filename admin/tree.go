@@ -63,6 +63,15 @@ func (a *api) getTree(ctx context.Context, in *getTreeInput) (*answer[client.Lis
 	if err != nil {
 		return nil, err
 	}
+	var out *answer[client.List[client.TreeRow]]
+	err = retryReserved(ctx, func() (err error) {
+		out, err = a.readTree(ctx, in, q)
+		return err
+	})
+	return out, err
+}
+
+func (a *api) readTree(ctx context.Context, in *getTreeInput, q *treeQuery) (*answer[client.List[client.TreeRow]], error) {
 	page := treePage{query: q, size: in.Limit + 1} // one more tells whether there is a next page
 	var known members
 	at := now()
