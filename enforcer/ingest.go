@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,13 +112,14 @@ func (it *ingestItem) rejectResolve(err error) {
 // byOrigin separates the events that another live node is to accept because it
 // gave their reservation out.
 func (e *Enforcer) byOrigin(items []ingestItem) (local []*ingestItem, away map[fsm.NodeNum][]*ingestItem) {
+	live := e.roster.Load().Live
 	for i := range items {
 		it := &items[i]
 		if it.code != "" {
 			continue
 		}
 		id, ok := parseResID([]byte(it.ev.Reservation))
-		if node, self := e.originOf(id); ok && !self && e.alive(node) && !e.ship.has(it.ev) {
+		if node, self := e.originOf(id); ok && !self && slices.Contains(live, node) && !e.ship.has(it.ev) {
 			if away == nil {
 				away = make(map[fsm.NodeNum][]*ingestItem)
 			}
@@ -127,15 +129,6 @@ func (e *Enforcer) byOrigin(items []ingestItem) (local []*ingestItem, away map[f
 		local = append(local, it)
 	}
 	return local, away
-}
-
-// alive reports whether a node is a member that the leader hears.
-func (e *Enforcer) alive(node fsm.NodeNum) (ok bool) {
-	e.m.View(func(v *fsm.View) {
-		n := v.Node(node)
-		ok = n != nil && n.RemovedAt == 0 && !n.Dead && !n.Drained
-	})
-	return ok
 }
 
 // forward hands events to the origin of their reservations. Items it could not

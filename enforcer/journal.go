@@ -149,10 +149,14 @@ func (j *journal) end(id resID) error {
 	return j.commit()
 }
 
-// draw records a draw for another node's reservation. The watermark covers the
-// longest life its reservation can have from now.
+// draw records a draw for another node's reservation. The watermark covers its
+// expiry, or the longest life that a reservation can have from now.
 func (j *journal) draw(d drawRecord) error {
-	if err := j.mark.reach(j.now() + fsm.MaxReserveTTL.Milliseconds()); err != nil {
+	expires := d.Expires
+	if expires == 0 {
+		expires = j.now() + fsm.MaxReserveTTL.Milliseconds()
+	}
+	if err := j.mark.reach(expires); err != nil {
 		return j.count(err)
 	}
 	j.mu.Lock()

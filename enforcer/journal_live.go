@@ -22,6 +22,8 @@ type drawRecord struct {
 	Origin fsm.NodeNum
 	Boot   uint64 // the origin's session
 	Holds  []Hold
+	// Expires is when the reservation ends, for the watermark; 0: not known. It is not written.
+	Expires int64
 }
 
 // liveRecords is what a sequence of records leaves standing.

@@ -48,10 +48,10 @@ const (
 // errMalformed is returned for a body that is no document of its encoding.
 var errMalformed = errors.New("malformed body")
 
-var parsers = sync.Pool{New: func() any { return new(requestParser) }}
+var parserPool = sync.Pool{New: func() any { return new(requestParser) }}
 
 func acquireParser() *requestParser {
-	p := parsers.Get().(*requestParser)
+	p := parserPool.Get().(*requestParser)
 	p.reset()
 	return p
 }
@@ -59,7 +59,7 @@ func acquireParser() *requestParser {
 func releaseParser(p *requestParser) {
 	if cap(p.ids) <= maxParsedKeep && cap(p.amounts) <= maxParsedKeep {
 		p.reset()
-		parsers.Put(p)
+		parserPool.Put(p)
 	}
 }
 

@@ -247,7 +247,7 @@ type request struct {
 	decision Decision
 }
 
-var requests = sync.Pool{New: func() any { return new(request) }}
+var requestPool = sync.Pool{New: func() any { return new(request) }}
 
 // maxAnswerKept is the largest answer buffer that a pooled request keeps.
 const maxAnswerKept = 64 << 10
@@ -261,7 +261,7 @@ func (s *server) post(ctx *fasthttp.RequestCtx, f func(*server, *request) *probl
 	if p != nil {
 		return p
 	}
-	r := requests.Get().(*request)
+	r := requestPool.Get().(*request)
 	r.ctx, r.account, r.parser = ctx, account, acquireParser()
 	r.msgpack = isMsgpack(ctx.Request.Header.ContentType())
 	r.answer.reset(answerMsgpack(ctx.Request.Header.Peek(fasthttp.HeaderAccept), r.msgpack))
@@ -276,7 +276,7 @@ func (r *request) release() {
 		r.answer.b = nil
 	}
 	r.ctx, r.account, r.parser = nil, "", nil
-	requests.Put(r)
+	requestPool.Put(r)
 }
 
 // send makes the written answer the response.

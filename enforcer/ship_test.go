@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,9 +161,9 @@ func TestWhatALeaderHasIsNotSentAgainWhileTheReplicaIsBehind(t *testing.T) {
 func TestWithoutALeaderShippingBacksOffAndKeeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := openShipTest(t, vfs.NewMem())
-		gone := true
+		var back atomic.Bool
 		st.answer = func(int) (uint64, error) {
-			if gone {
+			if !back.Load() {
 				return 0, ErrNoLeader
 			}
 			return 1, nil
@@ -172,8 +173,8 @@ func TestWithoutALeaderShippingBacksOffAndKeeps(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			st.mu.Lock()
 			tries := len(st.parts)
-			gone = false
 			st.mu.Unlock()
+			back.Store(true)
 			if tries < 10 || tries > 40 {
 				t.Errorf("%d tries in 10 s", tries)
 			}
