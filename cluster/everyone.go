@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -103,14 +102,27 @@ func (l *leadership) askMember(ctx context.Context, m *fsm.Node, index uint64, b
 	defer cancel()
 	var a indexAnswer
 	err := l.n.rpc.call(ctx, l.n.target(m.Name), methodWaitApplied, indexRequest{index}, &a)
-	var said *remoteError
-	if errors.As(err, &said) && (errors.Is(said, errRemoved) || errors.Is(said, ErrStopped)) {
+	if saidByPeer(err, errRemoved) || saidByPeer(err, ErrStopped) {
 		return true // it has failed, or knows that it is no member: it decides no more
 	}
 	if err == nil {
 		l.sessions.reached(m.Num, a.Index)
 	}
 	return err == nil && a.Index >= index
+}
+
+// awaitIndex answers askMember once the index is applied here. A node that learns in
+// this way of its own removal says so, and decides nothing from then on.
+func (n *Node) awaitIndex(ctx context.Context, index uint64) (*indexAnswer, error) {
+	if err := n.machine.WaitApplied(ctx, index); err != nil {
+		return nil, err
+	}
+	if readMembers(n.machine).wasRemoved(n.cfg.Name) {
+		n.fail(errRemoved)
+		return nil, errRemoved
+	}
+	applied, _ := n.machine.Applied()
+	return &indexAnswer{applied}, nil
 }
 
 // idle reports whether a member has no session: before it decides anything it

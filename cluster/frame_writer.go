@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -85,7 +86,7 @@ func (w *frameWriter) fail(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
-		w.err = err
+		w.err = fmt.Errorf("%w: %w", errConnOver, err)
 	}
 	return w.err
 }

@@ -79,11 +79,7 @@ func (n *Node) handle(ctx context.Context, from caller, m method, body []byte) (
 	}
 	switch m {
 	case methodWaitApplied:
-		return answer(body, func(r *indexRequest) (any, error) {
-			err := n.machine.WaitApplied(ctx, r.Index)
-			applied, _ := n.machine.Applied()
-			return indexAnswer{applied}, err
-		})
+		return answer(body, func(r *indexRequest) (any, error) { return n.awaitIndex(ctx, r.Index) })
 	case methodChecksum:
 		return answer(body, func(r *indexRequest) (any, error) { return n.checksumAt(ctx, r.Index) })
 	case methodVerdict:

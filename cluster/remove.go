@@ -54,10 +54,20 @@ func (l *leadership) remove(ctx context.Context, actor fsm.Actor, name string) e
 	if err != nil {
 		return err
 	}
-	tell, cancel := context.WithTimeout(ctx, tellRemoved)
-	l.n.rpc.call(tell, l.n.target(name), methodWaitApplied, indexRequest{index}, nil)
-	cancel()
+	l.tellRemoved(ctx, name, t.num(name), index)
 	return configError(l.n.raft.RemoveServer(raft.ServerID(name), 0, enqueueTimeout))
+}
+
+// tellRemoved lets a removed node read of its removal. Once it has, writes do not wait for it.
+func (l *leadership) tellRemoved(ctx context.Context, name string, num fsm.NodeNum, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, tellRemoved)
+	defer cancel()
+	err := l.n.rpc.call(ctx, l.n.target(name), methodWaitApplied, indexRequest{index}, nil)
+	if saidByPeer(err, errRemoved) {
+		l.sessions.end(num)
+		return
+	}
+	l.n.log.Warn("a removed node does not know it yet: writes wait for it until it is past its staleness bound", "peer", name, "error", err)
 }
 
 // removable refuses a removal after which the members that are there could not commit.

@@ -45,6 +45,11 @@ type rpcClient struct {
 	wg     sync.WaitGroup
 }
 
+// errConnOver says that a connection ended before a request was sent over it.
+var errConnOver = errors.New("the connection is over")
+
+var errSilent = errors.New("the peer is silent")
+
 // line is the connection to a target, or the attempt to make one.
 type line struct {
 	conn    *rpcConn
@@ -78,12 +83,18 @@ func (c *rpcClient) call(ctx context.Context, to target, m method, req, reply an
 
 // callRaw is call on encoded bodies. It also returns who answered.
 func (c *rpcClient) callRaw(ctx context.Context, to target, m method, body []byte) ([]byte, welcome, error) {
-	conn, err := c.connect(ctx, to)
-	if err != nil {
-		return nil, welcome{}, fmt.Errorf("%w: %s: %w", enforcer.ErrUnreachable, to.addr, err)
+	for {
+		conn, err := c.connect(ctx, to)
+		if err != nil {
+			return nil, welcome{}, fmt.Errorf("%w: %s: %w", enforcer.ErrUnreachable, to.addr, err)
+		}
+		answer, err := conn.call(ctx, m, body)
+		if errors.Is(err, errConnOver) {
+			conn.settle(ctx) // it ended before anything was sent: make another
+			continue
+		}
+		return answer, conn.peer, err
 	}
-	answer, err := conn.call(ctx, m, body)
-	return answer, conn.peer, err
 }
 
 // connect returns the target's connection, making it if need be. An attempt goes
@@ -212,23 +223,34 @@ func (c *rpcConn) alive() bool {
 	}
 }
 
-// call sends one request and waits for its answer.
+// settle waits until nobody takes an ending connection for a living one.
+func (c *rpcConn) settle(ctx context.Context) {
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+	}
+}
+
+// call sends one request and waits for its answer. errConnOver: the connection
+// ended before, and nothing was sent.
 func (c *rpcConn) call(ctx context.Context, m method, body []byte) ([]byte, error) {
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-c.done:
-		return nil, fmt.Errorf("%w: %s: connection lost", enforcer.ErrUnreachable, c.peer.Name)
+		return nil, errConnOver
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %s: %w", enforcer.ErrUnreachable, c.peer.Name, ctx.Err())
 	}
 	id, answer := c.register()
 	if answer == nil {
-		return nil, fmt.Errorf("%w: %s: connection lost", enforcer.ErrUnreachable, c.peer.Name)
+		return nil, errConnOver
 	}
 	defer c.forget(id)
 	sentAt := time.Now()
-	if err := c.writer.send(&frame{call: id, kind: frameRequest, method: m, timeout: frameTimeout(ctx), payload: body}); err != nil {
+	if err := c.writer.send(&frame{call: id, kind: frameRequest, method: m, timeout: frameTimeout(ctx), payload: body}); errors.Is(err, errConnOver) {
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", enforcer.ErrUnreachable, c.peer.Name, err)
 	}
 	select {
@@ -272,7 +294,17 @@ func (c *rpcConn) decode(f *frame) ([]byte, error) {
 func (c *rpcConn) suspect(sentAt time.Time) {
 	quiet := time.Since(time.Unix(0, max(c.lastRead.Load(), sentAt.UnixNano())))
 	if quiet >= silentAfter {
+		c.end(errSilent)
 		c.conn.Close()
+	}
+}
+
+// end has every later call go over another connection.
+func (c *rpcConn) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
 	}
 }
 
@@ -308,9 +340,7 @@ func (c *rpcConn) serve() {
 			err = fmt.Errorf("%w: a request from the listener", errFrameInvalid)
 		}
 		if err != nil {
-			c.mu.Lock()
-			c.err = err
-			c.mu.Unlock()
+			c.end(err)
 			break
 		}
 		c.lastRead.Store(time.Now().UnixNano())

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -85,6 +86,9 @@ func (s *sessions) reached(num fsm.NodeNum, applied uint64) {
 	x := s.get(num)
 	x.applied = max(x.applied, applied)
 }
+
+// end records that the node will decide nothing any more: no write waits for it.
+func (s *sessions) end(num fsm.NodeNum) { s.reached(num, math.MaxUint64) }
 
 // heardOf is what a leader tells of a member's session.
 type heardOf struct {

@@ -194,7 +194,7 @@ func (s *snapshotStore) spool(path string) (io.ReadCloser, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	w := &countingWriter{w: f}
+	w := &fileWriter{file: f}
 	index, err := s.machine.WriteSnapshot(w)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, 0, fmt.Errorf("write the state for a follower: %w", err)
@@ -207,14 +207,17 @@ func (s *snapshotStore) spool(path string) (io.ReadCloser, int64, error) {
 	return &spoolReader{File: r, remove: func() error { return s.fs.Remove(path) }}, w.n, nil
 }
 
-type countingWriter struct {
-	w io.Writer
-	n int64
+// fileWriter is an io.Writer to a vfs.File, which may change the bytes it is given.
+type fileWriter struct {
+	file vfs.File
+	buf  []byte
+	n    int64 // bytes written
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
+func (w *fileWriter) Write(p []byte) (int, error) {
+	w.buf = append(w.buf[:0], p...)
+	n, err := w.file.Write(w.buf)
+	w.n += int64(n)
 	return n, err
 }
 
@@ -241,7 +244,7 @@ func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
 type snapshotSink struct {
 	store *snapshotStore
 	meta  raft.SnapshotMeta
-	file  vfs.File // of a received one
+	file  *fileWriter // of a received one
 	done  bool
 }
 
@@ -255,11 +258,11 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		k.file = f
+		k.file = &fileWriter{file: f}
 		k.meta.ID = snapshotID("received", &k.meta)
 	}
 	n, err := k.file.Write(p)
-	k.meta.Size += int64(n)
+	k.meta.Size = k.file.n
 	return n, err
 }
 
@@ -279,8 +282,8 @@ func (k *snapshotSink) Close() error {
 		s.local = &k.meta
 		return nil
 	}
-	err := k.file.Sync()
-	if err = errors.Join(err, k.file.Close()); err != nil {
+	err := k.file.file.Sync()
+	if err = errors.Join(err, k.file.file.Close()); err != nil {
 		return err
 	}
 	// An earlier received snapshot loses its metadata before its content, and the new
@@ -309,5 +312,5 @@ func (k *snapshotSink) Cancel() error {
 		return nil
 	}
 	k.done = true
-	return errors.Join(k.file.Close(), k.store.fs.Remove(filepath.Join(k.store.dir, receivedStateFile+".tmp")))
+	return errors.Join(k.file.file.Close(), k.store.fs.Remove(filepath.Join(k.store.dir, receivedStateFile+".tmp")))
 }

@@ -100,6 +100,13 @@ type remoteError struct {
 func (e *remoteError) Error() string { return fmt.Sprintf("node %s: %s", e.peer, e.message) }
 func (e *remoteError) Unwrap() error { return e.is }
 
+// saidByPeer reports whether err is an answer that matches a sentinel, as
+// opposed to an error of this side.
+func saidByPeer(err, sentinel error) bool {
+	var e *remoteError
+	return errors.As(err, &e) && errors.Is(e, sentinel)
+}
+
 // notDone reports whether err proves that a request had no effect.
 func notDone(err error) bool {
 	for _, e := range []error{ErrNotLeader, errNotMember, errOverloaded, ErrStopped, errRejoin, enforcer.ErrUnreachable, enforcer.ErrNoLeader} {
