@@ -97,7 +97,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"GET", tree + "?scope=some", "", 400, "scope"},
 		{"GET", tree + "?sort_by=name", "", 400, "sort_by"},
 		{"GET", tree + "?order=up", "", 400, "order"},
-		{"GET", tree + "?depth=0", "", 400, "depth"},
+		{"GET", tree + "?depth=-1", "", 400, "depth"},
 		{"GET", tree + "?depth=33", "", 400, "depth"},
 		{"GET", tree + "?after=zzz", "", 400, "after"},
 		{"GET", "/v1/accounts/acme/ledger?from=yesterday", "", 400, "from"},

@@ -294,8 +294,11 @@ func TestTreeOverHTTP(t *testing.T) {
 		{"?search=TEAM", []string{"team-a", "team-b"}},
 		{"?search=%C3%84RZ", []string{"team-a"}},
 		{"?subtree=team-a", []string{"alice", "bob", "team-a"}},
-		{"?subtree=team-a&depth=1", []string{"team-a"}},
-		{"?depth=2", []string{"team-a", "team-b"}},
+		{"?subtree=team-a&depth=0", []string{"team-a"}},
+		{"?subtree=team-a&depth=1", []string{"alice", "bob", "team-a"}},
+		{"?depth=0", []string{}},
+		{"?depth=1", []string{"team-a", "team-b"}},
+		{"?depth=2", []string{"alice", "bob", "team-a", "team-b"}},
 		{"?scope=scoped", []string{"team-b"}},
 		{"?scope=unscoped", []string{"alice", "bob", "team-a"}},
 		{"?consistency=stale", []string{"alice", "bob", "team-a", "team-b"}},
@@ -304,7 +307,7 @@ func TestTreeOverHTTP(t *testing.T) {
 			t.Errorf("tree%s = %v, want %v", c.query, got, c.want)
 		}
 	}
-	item := p.must("GET", "/v1/accounts/acme/tree?subtree=team-a&depth=1", "").json["items"].([]any)[0].(map[string]any)
+	item := p.must("GET", "/v1/accounts/acme/tree?subtree=team-a&depth=0", "").json["items"].([]any)[0].(map[string]any)
 	if item["utilization"] != 0.9 || item["depth"] != 2.0 || item["parent"] != "acme" || item["used"] != 9000.0 || item["available"] != 1000.0 {
 		t.Errorf("row = %v", item)
 	}

@@ -23,7 +23,7 @@ type getTreeInput struct {
 	Capabilities   []string `query:"capabilities" doc:"only assignments of these capabilities"`
 	Search         string   `query:"search" doc:"part of an entity's id or name, in any case"`
 	Subtree        string   `query:"subtree" doc:"only this entity and what is below it"`
-	Depth          int      `query:"depth" minimum:"1" maximum:"32" doc:"at most this many levels, the root of the subtree, or of the account, being the first"`
+	Depth          int      `query:"depth" minimum:"0" maximum:"32" default:"32" doc:"at most this many levels below the root of the subtree, or of the account; 0: only that root"`
 	MinUtilization string   `query:"min_utilization" doc:"a decimal ratio, as 0.8: only rows with used/limit at least that; one without a limit has none"`
 	Scope          string   `query:"scope" enum:"all,unscoped,scoped" default:"all"`
 	SortBy         string   `query:"sort_by" enum:"utilization,used,limit,id,created_at" default:"id" doc:"rows without a limit come last by utilization and limit; ties go by id"`
@@ -83,7 +83,8 @@ func (a *api) readTree(ctx context.Context, in *getTreeInput, q *treeQuery) (*an
 			return noEntity(in.Account, in.Subtree)
 		}
 		known = membersOf(v)
-		v.Rows(in.Account, in.Subtree, in.Depth, at, func(r fsm.TreeRow) bool {
+		levels := in.Depth + 1 // the store counts the root as the first
+		v.Rows(in.Account, in.Subtree, levels, at, func(r fsm.TreeRow) bool {
 			page.offer(&r)
 			return true
 		})
