@@ -7,16 +7,6 @@ import "time"
 // the node that accepted it, and that clock may be off by as much again.
 const backfillSlack = 2 * int64(MaxFuture/time.Millisecond)
 
-// backfillLine is the part of a ledger line that a backfill reads.
-type backfillLine struct {
-	Settled int64 `msgpack:"settled"`
-	Event   struct {
-		Chain []string   `msgpack:"ch"`
-		Usage []Quantity `msgpack:"us"`
-		At    int64      `msgpack:"at"`
-	} `msgpack:"event"`
-}
-
 // backfillTarget is one new assignment that counts what its present period already saw.
 type backfillTarget struct {
 	change     int // index among the changes
@@ -44,18 +34,18 @@ func (p *assignmentPut) backfill() (map[int]int64, *Error) {
 	}
 	used := map[int]int64{}
 	lines := 0
+	var line lineReader
 	lower, upper := prefixRange(accountPrefix(tableLedger, p.tn.ID))
 	err := p.t.scan(lower, upper, true, func(_, value []byte) (bool, error) {
-		var line backfillLine
-		if err := decodeValue(value, &line); err != nil {
+		if err := line.read(value); err != nil {
 			return false, err
 		}
-		if line.Settled < satSub(oldest, backfillSlack) {
+		if line.settled < satSub(oldest, backfillSlack) {
 			return false, nil
 		}
 		lines++
-		for _, id := range line.Event.Chain {
-			for _, target := range targets[id] {
+		for _, id := range line.chain {
+			for _, target := range targets[string(id)] {
 				line.add(target, used)
 			}
 		}
@@ -69,13 +59,13 @@ func (p *assignmentPut) backfill() (map[int]int64, *Error) {
 	return used, nil
 }
 
-func (l *backfillLine) add(target backfillTarget, used map[int]int64) {
-	if l.Event.At < target.start || l.Event.At >= target.end {
+func (l *lineReader) add(target backfillTarget, used map[int]int64) {
+	if l.at < target.start || l.at >= target.end {
 		return
 	}
-	for _, q := range l.Event.Usage {
-		if q.Capability == target.capability {
-			used[target.change] = satAdd(used[target.change], q.Amount)
+	for _, q := range l.usage {
+		if string(q.capability) == target.capability {
+			used[target.change] = satAdd(used[target.change], q.amount)
 		}
 	}
 }

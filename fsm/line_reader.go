@@ -1,0 +1,187 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+)
+
+// lineReader reads the part of stored ledger lines that a backfill needs and skips the
+// rest in place, many times faster than decoding them: applying waits for it.
+// What it holds points into the value and is valid until the next read. It reads
+// what encodeValue writes; anything else is an error or nonsense, never a panic.
+type lineReader struct {
+	settled int64
+	at      int64
+	chain   [][]byte
+	usage   []usageRef
+
+	rest []byte // of the value
+	bad  bool   // the value ended too soon, or held something unexpected
+}
+
+// usageRef is a Quantity whose capability points into the value.
+type usageRef struct {
+	capability []byte
+	amount     int64
+}
+
+var errLine = errors.New("a ledger line is damaged")
+
+func (l *lineReader) read(value []byte) error {
+	if len(value) == 0 || value[0] != valueVersion {
+		return errLine
+	}
+	l.settled, l.at, l.chain, l.usage = 0, 0, l.chain[:0], l.usage[:0]
+	l.rest, l.bad = value[1:], false
+	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
+		switch string(l.text()) {
+		case "settled":
+			l.settled = l.number()
+		case "event":
+			l.readEvent()
+		default:
+			l.skip()
+		}
+	}
+	if l.bad {
+		return errLine
+	}
+	return nil
+}
+
+func (l *lineReader) readEvent() {
+	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
+		switch string(l.text()) {
+		case "at":
+			l.at = l.number()
+		case "ch":
+			for n := l.length(0x90, 0xdc); n > 0 && !l.bad; n-- {
+				l.chain = append(l.chain, l.text())
+			}
+		case "us":
+			for n := l.length(0x90, 0xdc); n > 0 && !l.bad; n-- {
+				l.usage = append(l.usage, l.readUsage())
+			}
+		default:
+			l.skip()
+		}
+	}
+}
+
+func (l *lineReader) readUsage() (u usageRef) {
+	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
+		switch string(l.text()) {
+		case "c":
+			u.capability = l.text()
+		case "a":
+			u.amount = l.number()
+		default:
+			l.skip()
+		}
+	}
+	return u
+}
+
+// The rest is msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md
+
+// take takes n bytes.
+func (l *lineReader) take(n uint64) []byte {
+	if n > uint64(len(l.rest)) {
+		l.bad, l.rest = true, nil
+		return nil
+	}
+	b := l.rest[:n]
+	l.rest = l.rest[n:]
+	return b
+}
+
+// code takes the byte that says what follows; nil if there is none.
+func (l *lineReader) code() byte {
+	if b := l.take(1); b != nil {
+		return b[0]
+	}
+	return 0xc0
+}
+
+// unsigned takes a number of 1, 2, 4 or 8 bytes.
+func (l *lineReader) unsigned(size uint64) uint64 {
+	var full [8]byte
+	copy(full[8-size:], l.take(size))
+	return binary.BigEndian.Uint64(full[:])
+}
+
+// length takes the head of a map or a list: fix is the code of an empty short
+// one, wide that of one with a length of 16 bits; 32 bits come next. Nil is empty.
+func (l *lineReader) length(fix, wide byte) uint64 {
+	switch c := l.code(); {
+	case c&0xf0 == fix:
+		return uint64(c & 0x0f)
+	case c == wide:
+		return l.unsigned(2)
+	case c == wide+1:
+		return l.unsigned(4)
+	case c != 0xc0:
+		l.bad = true
+	}
+	return 0
+}
+
+func (l *lineReader) text() []byte {
+	switch c := l.code(); {
+	case c&0xe0 == 0xa0:
+		return l.take(uint64(c & 0x1f))
+	case c >= 0xd9 && c <= 0xdb:
+		return l.take(l.unsigned(1 << (c - 0xd9)))
+	}
+	l.bad = true
+	return nil
+}
+
+func (l *lineReader) number() int64 {
+	switch c := l.code(); {
+	case c < 0x80, c >= 0xe0:
+		return int64(int8(c))
+	case c >= 0xcc && c <= 0xcf:
+		if n := l.unsigned(1 << (c - 0xcc)); n <= math.MaxInt64 {
+			return int64(n)
+		}
+	case c >= 0xd0 && c <= 0xd3:
+		size := uint64(1) << (c - 0xd0)
+		shift := 64 - 8*size
+		return int64(l.unsigned(size)<<shift) >> shift
+	}
+	l.bad = true
+	return 0
+}
+
+// skip takes one value of any kind, with everything in it.
+func (l *lineReader) skip() {
+	for todo := uint64(1); todo > 0 && !l.bad; todo-- {
+		switch c := l.code(); {
+		case c < 0x80, c >= 0xe0, c == 0xc0, c == 0xc2, c == 0xc3: // small numbers, nil, booleans
+		case c < 0x90:
+			todo += 2 * uint64(c&0x0f)
+		case c < 0xa0:
+			todo += uint64(c & 0x0f)
+		case c < 0xc0:
+			l.take(uint64(c & 0x1f))
+		case c >= 0xc4 && c <= 0xc6: // bytes
+			l.take(l.unsigned(1 << (c - 0xc4)))
+		case c == 0xca || c == 0xcb: // floating point
+			l.take(4 << (c - 0xca))
+		case c >= 0xcc && c <= 0xcf:
+			l.take(1 << (c - 0xcc))
+		case c >= 0xd0 && c <= 0xd3:
+			l.take(1 << (c - 0xd0))
+		case c >= 0xd9 && c <= 0xdb: // text
+			l.take(l.unsigned(1 << (c - 0xd9)))
+		case c == 0xdc || c == 0xdd: // list
+			todo += l.unsigned(2 << (c - 0xdc))
+		case c == 0xde || c == 0xdf: // map
+			todo += 2 * l.unsigned(2<<(c-0xde))
+		default: // extensions, which nothing stored has
+			l.bad = true
+		}
+	}
+}
