@@ -137,7 +137,7 @@ func (c *applyCmd) Run(ctx context.Context, k *kong.Context) error {
 		done := &applied{}
 		err := file.apply(ctx, s, done)
 		if err != nil {
-			return fmt.Errorf("%w\n%s", explain(err), done)
+			return fmt.Errorf("%w\n%s", err, done)
 		}
 		if s.format == outputJSON {
 			return writeJSON(s.out, done)

@@ -25,9 +25,11 @@ type tokenFlags struct {
 	TokenFile string `help:"File that holds the access token." env:"BURSAR_TOKEN_FILE" placeholder:"FILE"`
 }
 
-// secret returns the token.
+// secret returns the token. A file is more deliberate than a token that merely
+// stands in the environment, but not than one on the command line.
 func (f *tokenFlags) secret() (string, error) {
-	if f.Token != "" {
+	fromEnvironment := f.Token == os.Getenv("BURSAR_TOKEN")
+	if f.Token != "" && (f.TokenFile == "" || !fromEnvironment) {
 		return f.Token, nil
 	}
 	if f.TokenFile == "" {

@@ -19,16 +19,14 @@ func explain(err error) error {
 	if !ok && !unavailable {
 		return err
 	}
-	var b strings.Builder
-	if unavailable {
-		b.WriteString(err.Error())
-	} else {
-		writeProblem(&b, problem)
+	text := err.Error()
+	if !unavailable {
+		text = strings.Replace(text, problem.Error(), problemText(problem), 1) // what wraps it says where
 	}
 	if h := hint(err); h != "" {
-		b.WriteString("\n" + h)
+		text += "\n" + h
 	}
-	return explained{text: b.String(), err: err}
+	return explained{text: text, err: err}
 }
 
 // explained is an error with a text of its own.
@@ -40,17 +38,19 @@ type explained struct {
 func (e explained) Error() string { return e.text }
 func (e explained) Unwrap() error { return e.err }
 
-func writeProblem(b *strings.Builder, p *client.Problem) {
+func problemText(p *client.Problem) string {
+	var b strings.Builder
 	b.WriteString(p.Code)
 	if d := cmp.Or(p.Detail, p.Title); d != "" {
 		b.WriteString(": " + d)
 	}
 	for _, f := range p.Errors {
-		fmt.Fprintf(b, "\n  %s: %s", f.Field, f.Message)
+		fmt.Fprintf(&b, "\n  %s: %s", f.Field, f.Message)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Numbers)) {
-		fmt.Fprintf(b, "\n  %s = %d", name, p.Numbers[name])
+		fmt.Fprintf(&b, "\n  %s = %d", name, p.Numbers[name])
 	}
+	return b.String()
 }
 
 // hint says what to do about an error.

@@ -39,7 +39,7 @@ func (c *ingestCmd) Run(ctx context.Context, k *kong.Context) error {
 	}
 	return c.with(k, func(s *session, cl *client.Client) error {
 		if c.File != "" {
-			return c.file(ctx, s, cl)
+			return c.file(ctx, s, cl, k.Stderr)
 		}
 		return c.one(ctx, s, cl)
 	})
@@ -76,8 +76,8 @@ func (c *ingestCmd) report(s *session, sum ingestSummary) error {
 	return nil
 }
 
-// file records the events of a file through a Recorder.
-func (c *ingestCmd) file(ctx context.Context, s *session, cl *client.Client) error {
+// file records the events of a file through a Recorder. What does not get through at once is told to progress.
+func (c *ingestCmd) file(ctx context.Context, s *session, cl *client.Client, progress io.Writer) error {
 	in := io.Reader(os.Stdin)
 	if c.File != "-" {
 		f, err := os.Open(c.File)
@@ -89,11 +89,17 @@ func (c *ingestCmd) file(ctx context.Context, s *session, cl *client.Client) err
 	}
 	var mu sync.Mutex
 	var sum ingestSummary
-	rec := cl.NewRecorder(client.RecorderOptions{OnRejected: func(_ client.Event, r client.Rejection) {
-		mu.Lock()
-		defer mu.Unlock()
-		sum.Rejected = append(sum.Rejected, r)
-	}})
+	var told sync.Once
+	rec := cl.NewRecorder(client.RecorderOptions{
+		OnRejected: func(_ client.Event, r client.Rejection) {
+			mu.Lock()
+			defer mu.Unlock()
+			sum.Rejected = append(sum.Rejected, r)
+		},
+		OnFailure: func(err error, _ int) {
+			told.Do(func() { fmt.Fprintf(progress, "still trying: %v\n", err) })
+		},
+	})
 	readErr := recordLines(ctx, rec, in)
 	closing, cancel := context.WithTimeout(ctx, ingestCloseMax)
 	defer cancel()
