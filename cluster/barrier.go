@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+
+	"github.com/bursar-dev/bursar/internal/invariants"
 )
 
 // Barrier makes reads linearizable: when it returns, the local replica holds every write
@@ -17,6 +19,10 @@ func (n *Node) Barrier(ctx context.Context) (index uint64, err error) {
 	}
 	if err := n.machine.WaitApplied(ctx, index); err != nil {
 		return 0, err
+	}
+	if invariants.Enabled {
+		applied, _ := n.machine.Applied()
+		invariants.Check(applied >= index, "a read at %d of a replica at %d", index, applied)
 	}
 	return index, nil
 }

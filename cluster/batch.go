@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/invariants"
 )
 
 const (
@@ -110,6 +111,10 @@ func (b *batcher) take() []*waitingPart {
 	batch := b.waiting[:k:k]
 	b.waiting = b.waiting[k:]
 	b.bytes -= bytes
+	if invariants.Enabled {
+		invariants.Check(b.bytes >= 0 && (len(b.waiting) > 0 || b.bytes == 0), "%d parts of %d bytes wait", len(b.waiting), b.bytes)
+		invariants.Check(b.inFlight < maxBatches, "%d entries are on their way", b.inFlight)
+	}
 	return batch
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/invariants"
 )
 
 // stateMachine is fsm.Machine as raft sees it.
@@ -42,6 +43,7 @@ func (s *stateMachine) ApplyBatch(logs []*raft.Log) []any {
 	entries := make([]fsm.Entry, len(logs))
 	for i, l := range logs {
 		entries[i] = fsm.Entry{Index: l.Index, Term: l.Term}
+		invariants.Check(i == 0 || l.Index > logs[i-1].Index, "entry %d does not come before this one", l.Index)
 		switch l.Type {
 		case raft.LogCommand:
 			entries[i].Data = l.Data

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,14 +45,14 @@ type peer struct {
 // memStores is raft's log on a disk in memory. It survives Close.
 type memStores struct {
 	*raft.InmemStore
-	storing func(logs int) // nil: nothing; called before logs are stored
+	hook atomic.Value // func(logs int), called before logs are stored; empty: nothing
 }
 
 func (m *memStores) Close() error { return nil }
 
 func (m *memStores) StoreLogs(logs []*raft.Log) error {
-	if m.storing != nil {
-		m.storing(len(logs))
+	if hook, ok := m.hook.Load().(func(int)); ok {
+		hook(len(logs))
 	}
 	return m.InmemStore.StoreLogs(logs)
 }

@@ -1,0 +1,246 @@
+package cluster
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bursar-dev/bursar/internal/memnet"
+)
+
+// authority signs nodes' certificates.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	der  []byte
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{t, cert, der, key}
+}
+
+// issue writes ca.pem, cert.pem and key.pem for a node into dir.
+func (a *authority) issue(dir, node string) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, DNSNames: []string{node},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"ca.pem":   {Type: "CERTIFICATE", Bytes: a.der},
+		"cert.pem": {Type: "CERTIFICATE", Bytes: der},
+		"key.pem":  {Type: "PRIVATE KEY", Bytes: pkcs8},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+}
+
+func loadFrom(dir string) func() (*tls.Config, error) {
+	return LoadTLS(filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+}
+
+// port is a peer port without a node behind it.
+func port(t *testing.T, net_ *memnet.Network, name, claims string, source func() (*tls.Config, error)) *transport {
+	t.Helper()
+	c := Config{Name: name, PeerAddr: name + ":1", Network: net_.Host(name), TLS: source, Logger: testLogger()}
+	p, err := listenPeers(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.self = func() hello { return hello{Name: claims, Run: "run-" + name, Addr: p.advertise} }
+	p.admit = func(purpose, hello) error { return nil }
+	p.welcome = func(hello) {}
+	p.serve = func(_ context.Context, c net.Conn, from caller) {
+		c.Write([]byte(from.name + "\n"))
+		io.Copy(io.Discard, c)
+	}
+	p.run()
+	t.Cleanup(p.close)
+	return p
+}
+
+func TestPeerPortAdmitsOnlyCertifiedNodesUnderTheirOwnName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, strangers := newAuthority(t), newAuthority(t)
+		source := func(a *authority, node string) func() (*tls.Config, error) {
+			dir := t.TempDir()
+			a.issue(dir, node)
+			return loadFrom(dir)
+		}
+		n := memnet.New()
+		server := port(t, n, "n1", "n1", source(ca, "n1"))
+		for _, c := range []struct {
+			name   string
+			claims string
+			tls    func() (*tls.Config, error)
+			want   string // name asked for
+			err    string // part of the error; empty: let in
+		}{
+			{"a", "a", source(ca, "a"), "n1", ""},
+			{"b", "b", source(ca, "b"), "", ""},
+			{"liar", "n2", source(ca, "liar"), "n1", "its certificate names"},
+			{"stranger", "stranger", source(strangers, "stranger"), "n1", "unknown authority"},
+			{"lost", "lost", source(ca, "lost"), "n2", "but its certificate names"},
+			{"plain", "plain", nil, "n1", "EOF"},
+		} {
+			client := port(t, n, c.name, c.claims, c.tls)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			conn, w, err := client.dial(ctx, forRPC, target{name: c.want, addr: server.advertise})
+			cancel()
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Errorf("%s: %v, want %q", c.name, err, c.err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+				continue
+			}
+			b := make([]byte, len(c.claims))
+			if _, err := io.ReadFull(conn, b); err != nil || string(b) != c.claims || w.Name != "n1" {
+				t.Errorf("%s was taken for %q (%v), reached %q", c.name, b, err, w.Name)
+			}
+			conn.Close()
+		}
+		// The two protocols of the port must not be confused.
+		client := port(t, n, "c", "c", source(ca, "c"))
+		base, err := client.tls()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := client.network.Dial(t.Context(), server.advertise)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := tls.Client(raw, clientTLS(base, forRaft, "n1"))
+		writeGreeting(conn, byte(forRPC), hello{Name: "c"})
+		var w welcome
+		if status, err := readGreeting(conn, &w); err == nil && status == 0 {
+			t.Error("a connection negotiated for raft was let in for requests")
+		}
+		raw.Close()
+	})
+}
+
+func TestOtherNodeBehindAnAddressIsNoticedWithoutTLSToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New()
+		server, client := port(t, n, "n1", "n1", nil), port(t, n, "n2", "n2", nil)
+		if _, _, err := client.dial(t.Context(), forRaft, target{name: "n3", addr: server.advertise}); err == nil || !strings.Contains(err.Error(), `not "n3"`) {
+			t.Errorf("asking for n3 at n1's address: %v", err)
+		}
+		server.self = func() hello { return hello{Name: "n1", Cluster: "clu_a"} }
+		client.self = func() hello { return hello{Name: "n2", Cluster: "clu_b"} }
+		_, _, err := client.dial(t.Context(), forRPC, target{addr: server.advertise})
+		if err == nil || !strings.Contains(err.Error(), "clu_a") || !strings.Contains(err.Error(), "clu_b") {
+			t.Errorf("dialing another cluster's node: %v", err)
+		}
+	})
+}
+
+func TestSilentCallerIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New()
+		server := port(t, n, "n1", "n1", nil)
+		raw, err := n.Host("x").Dial(t.Context(), server.advertise)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := raw.Read(make([]byte, 1)); err == nil {
+			t.Error("a caller that says nothing was answered")
+		}
+		if took := time.Since(began); took != handshakeTimeout {
+			t.Errorf("it was dropped after %v, want %v", took, handshakeTimeout)
+		}
+		raw.Close()
+	})
+}
+
+func TestCertificatesAreReloadedAndBrokenOnesIgnored(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t)
+	load := loadFrom(dir)
+	if _, err := load(); err == nil {
+		t.Fatal("missing files were loaded")
+	}
+	ca.issue(dir, "n1")
+	serial := func() string {
+		t.Helper()
+		time.Sleep(tlsRecheck + 50*time.Millisecond)
+		c, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber.String()
+	}
+	first := serial()
+	ca.issue(dir, "n1")
+	second := serial()
+	if first == second {
+		t.Error("the changed certificate was not noticed")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("-----BEGIN"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(); got != second {
+		t.Error("a broken certificate replaced a good one")
+	}
+	ca.issue(dir, "n1")
+	if got := serial(); got == second {
+		t.Error("the repaired certificate was not noticed")
+	}
+}
