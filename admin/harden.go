@@ -3,7 +3,9 @@ package admin
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -68,10 +70,16 @@ func (a *api) harden(next http.Handler) http.Handler {
 }
 
 // finish recovers a panicking handler and writes the access log. http.ErrAbortHandler
-// passes on: it is how a stream that broke tells its reader.
+// passes on: it is how a stream that broke tells its reader. huma panics when an
+// answer cannot be written, which is no fault when the caller has hung up.
 func (a *api) finish(w *answerWriter, r *http.Request, began time.Time) {
 	p := recover()
 	log := a.log.With("request", w.Header().Get(headerRequestID), "method", r.Method, "path", r.URL.Path)
+	if err, ok := p.(error); ok {
+		if _, gone := errors.AsType[*net.OpError](err); gone {
+			p = http.ErrAbortHandler
+		}
+	}
 	if p != nil && p != http.ErrAbortHandler {
 		log.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
 		if w.status == 0 {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,6 +110,22 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	if r := p.call(p.root, "GET", "/v1/accounts", ""); r.status != 200 {
 		t.Errorf("the next request: %d, want 200", r.status)
 	}
+}
+
+// huma panics when it cannot write an answer.
+func TestCallerWhoHangsUpIsNoFault(t *testing.T) {
+	logs := &lockedBuffer{}
+	a := &api{machine: openMachine(t), log: slog.New(slog.NewTextHandler(logs, nil))}
+	h := a.harden(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		panic(fmt.Errorf("error marshaling response: %w", &net.OpError{Op: "write", Err: syscall.EPIPE}))
+	}))
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler || strings.Contains(logs.String(), "panicked") {
+			t.Errorf("panic %v, log %q, want the answer cut off and nothing said", p, logs.String())
+		}
+	}()
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/v1/accounts", nil))
 }
 
 func TestReadyzFollowsTheNode(t *testing.T) {
