@@ -24,6 +24,7 @@ type driver struct {
 func newDriver(t testing.TB, rt *rapid.T) *driver {
 	d := &driver{rig: newRig(t), rt: rt, early: map[BudgetKey]map[NodeNum]int64{}, drained: map[NodeNum]bool{}}
 	d.t = rapidTB{t, rt}
+	d.now += 5 * hourMS // so that there are periods older than the assignments and younger than the nodes
 	d.model = newModel(d.now)
 	for i := range 3 {
 		d.model.nodes[NodeNum(i+1)] = &modelNode{name: fmt.Sprintf("n%d", i+1), admitted: testStart, boot: 1}
@@ -113,6 +114,9 @@ func (d *driver) drawEvents(p *Part) {
 		}
 		amount := d.amount()
 		e := d.event(fmt.Sprintf("e%d", d.events), d.key(), amount, min(amount, d.amount()), d.node())
+		if rapid.Bool().Draw(d.rt, "reserved") {
+			e.Reservation = "rsv_" + e.ID
+		}
 		p.Events = append(p.Events, e)
 		d.model.settle(e.ID, e.Lines[0], d.leader())
 	}
