@@ -97,6 +97,9 @@ func documentConfig() huma.Config {
 // documentRoute serves the OpenAPI document, which is complete once every route is registered.
 func (a *api) documentRoute(mux *http.ServeMux) {
 	a.describePlain("/openapi.json", "get-openapi", "This document", "application/json")
+	for _, unused := range []string{"ErrorModel", "ErrorDetail"} {
+		delete(a.huma.OpenAPI().Components.Schemas.Map(), unused) // huma's own errors, which none of ours is
+	}
 	document, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
 		panic("admin: the OpenAPI document cannot be encoded: " + err.Error()) // a route is declared wrongly

@@ -19,8 +19,8 @@ func (a *api) treeRoutes() {
 
 type getTreeInput struct {
 	Account        string   `path:"account"`
-	EntityTypes    []string `query:"entity_types" doc:"only entities of these types"`
-	Capabilities   []string `query:"capabilities" doc:"only assignments of these capabilities"`
+	EntityTypes    []string `query:"entity_types" nullable:"false" doc:"only entities of these types"`
+	Capabilities   []string `query:"capabilities" nullable:"false" doc:"only assignments of these capabilities"`
 	Search         string   `query:"search" doc:"part of an entity's id or name, in any case"`
 	Subtree        string   `query:"subtree" doc:"only this entity and what is below it"`
 	Depth          int      `query:"depth" minimum:"0" maximum:"32" default:"32" doc:"at most this many levels below the root of the subtree, or of the account; 0: only that root"`
