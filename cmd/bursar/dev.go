@@ -48,6 +48,10 @@ const (
 	devTokenFile    = "token"
 )
 
+// levelNone is above every level. Nodes that stop together call it an error that
+// the others are gone; to whoever pressed Ctrl-C it is none.
+const levelNone = slog.LevelError + 1
+
 // Validate implements kong's hook.
 func (c *devCmd) Validate() error {
 	if c.BasePort < 1 || c.BasePort+devPorts > 1<<16 {
@@ -65,7 +69,9 @@ func (c *devCmd) Run(ctx context.Context, k *kong.Context, root *cli) error {
 		}
 		c.DataDir = filepath.Join(cache, "bursar", "dev")
 	}
-	log := newLogger(k.Stderr, root.LogLevel, slog.LevelError)
+	var level slog.LevelVar
+	level.Set(logLevel(root.LogLevel, slog.LevelError))
+	log := newLogger(k.Stderr, &level)
 	show := newProgress(k.Stderr)
 	defer show.done()
 
@@ -78,7 +84,12 @@ func (c *devCmd) Run(ctx context.Context, k *kong.Context, root *cli) error {
 		return err
 	}
 	failed := anyFailed(nodes)
-	stopped := func() error { return c.stop(nodes, show, log) }
+	stopped := func() error {
+		if root.LogLevel == levelDefault {
+			level.Set(levelNone)
+		}
+		return c.stop(nodes, show, log)
+	}
 	if err := c.waitReady(ctx, nodes, failed, show); err != nil {
 		return errors.Join(err, stopped())
 	}

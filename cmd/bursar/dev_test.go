@@ -48,6 +48,7 @@ func pastedLines(welcome string) (curls []string, token string) {
 }
 
 func TestDevPrintsCallsThatWorkWhenPasted(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("no curl here")
 	}
@@ -116,6 +117,7 @@ func TestDevPrintsCallsThatWorkWhenPasted(t *testing.T) {
 }
 
 func TestDevRunsAloneAndNamesThePortInUse(t *testing.T) {
+	t.Parallel()
 	dir, port := t.TempDir(), freePorts(t, devPorts)
 	dev := startDev(t, dir, port, 1)
 	_, token := pastedLines(dev.stdout.String())

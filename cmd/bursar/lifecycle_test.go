@@ -36,6 +36,7 @@ func (c *testCluster) checkOn(i int, team string) (status int, allowed bool) {
 // Without a leader a node goes on deciding from what it holds, for as long as
 // its staleness bound says; then it stops, and comes back by itself.
 func TestNodeWithoutLeaderDecidesWithinItsBound(t *testing.T) {
+	t.Parallel()
 	const (
 		bound   = 10 * time.Second
 		sureOut = bound + 4*time.Second
@@ -75,6 +76,7 @@ func TestNodeWithoutLeaderDecidesWithinItsBound(t *testing.T) {
 }
 
 func TestFourthNodeJoinsAndOneStopsGracefully(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, nil)
 	c.makeTeam("team", 10_000)
 	c.addNode()
@@ -116,6 +118,7 @@ func TestFourthNodeJoinsAndOneStopsGracefully(t *testing.T) {
 }
 
 func TestReadinessIsRedBeforeTheNodeStops(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, func(n *testNode) { n.extraArgs = []string{"--stop-delay", "3s"} })
 	c.makeTeam("team", 100)
 	c.nodes[0].cmd.Process.Signal(syscall.SIGTERM)
@@ -134,6 +137,7 @@ func TestReadinessIsRedBeforeTheNodeStops(t *testing.T) {
 }
 
 func TestNodesTalkMutualTLS(t *testing.T) {
+	t.Parallel()
 	certs := t.TempDir()
 	mustMakeCerts(t, certs, false, "node-1", "node-2", "node-3")
 	c := startCluster(t, 3, func(n *testNode) { n.useTLS(certs) })
@@ -171,6 +175,7 @@ func (n *testNode) useTLS(dir string) {
 }
 
 func TestFirstRootTokenIsMadeOnceAndWorksEverywhere(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3, func(n *testNode) { n.noRootToken = true })
 	var found []string
 	eventually(t, readyWithin, func() (err error) {
@@ -210,6 +215,7 @@ func TestFirstRootTokenIsMadeOnceAndWorksEverywhere(t *testing.T) {
 }
 
 func TestBadStartsSayWhatToDo(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1, nil)
 	c.makeTeam("team", 10)
 	node := c.nodes[0]

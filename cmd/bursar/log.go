@@ -9,22 +9,25 @@ import (
 )
 
 // newLogger returns the process's logger: text for a person at a terminal, JSON
-// lines for whatever collects them otherwise. level is the --log-level flag;
-// "default" leaves it to the command.
-func newLogger(w io.Writer, level string, byDefault slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: logLevel(level, byDefault)}
+// lines for whatever collects them otherwise.
+func newLogger(w io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-func logLevel(level string, byDefault slog.Level) slog.Level {
-	parsed := byDefault
-	if err := parsed.UnmarshalText([]byte(level)); err != nil {
+// levelDefault is the --log-level that leaves it to the command.
+const levelDefault = "default"
+
+// logLevel returns the level that --log-level names, byDefault for levelDefault.
+func logLevel(flag string, byDefault slog.Level) slog.Level {
+	level := byDefault
+	if err := level.UnmarshalText([]byte(flag)); err != nil {
 		return byDefault
 	}
-	return parsed
+	return level
 }
 
 // isTerminal reports whether w is a terminal that a person looks at.

@@ -198,7 +198,7 @@ func (c *serveCmd) validateStop() error {
 
 // Run runs the node until ctx ends.
 func (c *serveCmd) Run(ctx context.Context, root *cli) error {
-	log := newLogger(os.Stderr, root.LogLevel, slog.LevelInfo)
+	log := newLogger(os.Stderr, logLevel(root.LogLevel, slog.LevelInfo))
 	config, err := c.nodeConfig(log)
 	if err != nil {
 		return err
