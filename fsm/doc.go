@@ -2,5 +2,17 @@
 // assignments, budgets with their leases, the ledger and the audit trail, as a
 // deterministic function of a log of commands, durable in a Pebble store. See DESIGN.md.
 //
+// Where things are:
+//
+//	surface       command.go event.go changes.go errors.go limits.go, and the types in
+//	              entity.go assignment.go budget.go node.go token.go cadence.go
+//	machine       machine.go (open, close, read) apply.go (entries to outcomes) txn.go (one
+//	              entry) wait.go checksum.go failure.go view.go query.go
+//	leases        lease.go (the pure rules) birth.go (what a period is born with) reconcile.go
+//	              settle.go releases.go nodes.go budget_cache.go invariants.go
+//	configuration put_*.go move.go archive.go allocated.go limit.go backfill.go validate.go
+//	              audit.go document.go
+//	disk          keys.go value.go codec.go store.go load.go memory.go snapshot.go install.go
+//
 // It is not for: clocks, networks, HTTP, or deciding a call (package enforcer does, from what this package replicates).
 package fsm
