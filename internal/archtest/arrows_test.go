@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 // mustNotUse lists what a package may not import from outside, by prefix.
 var mustNotUse = map[string][]string{
 	"fsm":     {"net", "net/http", "net/rpc", "net/netip", "math/rand", "crypto/rand", "github.com/hashicorp", "github.com/valyala/fasthttp"},
-	"cluster": {"net/http", "encoding/json", "github.com/valyala"},
+	"cluster": {"net/http", "github.com/valyala", "github.com/danielgtaylor"},
 	"admin":   {"github.com/valyala/fasthttp", "github.com/hashicorp/raft"},
 	"client":  {"github.com/cockroachdb", "github.com/hashicorp"},
 }
