@@ -151,6 +151,9 @@ func (e *Enforcer) owns(account string, key fsm.BudgetKey) bool {
 // changeSlot does a batch's changes to one slot in one step.
 func (e *Enforcer) changeSlot(key fsm.BudgetKey, ch *change, index uint64) {
 	s := e.book.find(key)
+	if s == nil && ch.budget != nil && e.owes(ch.budget) {
+		s = e.slot(key)
+	}
 	if s == nil {
 		return
 	}
@@ -169,6 +172,13 @@ func (e *Enforcer) changeSlot(key fsm.BudgetKey, ch *change, index uint64) {
 	}
 	s.rebase(ch.freed)
 	e.changed(s)
+}
+
+// owes reports whether another node holds the rest of a budget and waits for this
+// one to give up its lease. It may be a slice that the node was born with and
+// has never looked at.
+func (e *Enforcer) owes(b *fsm.Budget) bool {
+	return b.Holder != 0 && b.Holder != e.c.Node && b.LeaseOf(e.c.Node) > 0 && !b.Acked(e.c.Node)
 }
 
 // changed follows a change of a slot's terms: the invariant is checked, waiting

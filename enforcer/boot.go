@@ -170,6 +170,7 @@ func (e *Enforcer) Run(ctx context.Context, propose func(context.Context, fsm.Bo
 	}
 	running.Go(func() { e.ship.run(ctx) })
 	running.Go(func() { e.syncDraws(ctx) })
+	running.Go(func() { e.payDebts(ctx) })
 	wait, cancel := context.WithTimeout(ctx, settleWait)
 	_ = e.ship.drained(wait) // best effort: recovering earlier is safe
 	cancel()
@@ -214,6 +215,7 @@ func (e *Enforcer) keepHouse(ctx context.Context) {
 			return
 		case <-e.agent.review:
 			e.reviewHolds()
+			e.payDebts(ctx)
 		case now := <-ticker.C:
 			e.expire(now.UnixMilli())
 			if now.Sub(swept) >= sweepEvery {
@@ -277,6 +279,39 @@ func (e *Enforcer) endSettled(id resID) {
 		e.table.end(sh, r, ending{settled: true})
 	})
 	e.free(id, held)
+}
+
+// payDebts makes a slot of every budget whose holder waits for this node's lease,
+// so that the agent gives it up. While a node runs, Applied does that; this is for
+// what it did not see happen.
+func (e *Enforcer) payDebts(ctx context.Context) {
+	after := ""
+	for ctx.Err() == nil {
+		accounts, next, err := e.m.ListAccounts(after, fsm.MaxBulk)
+		if err != nil {
+			e.log.Error("accounts could not be listed", "error", err)
+			return
+		}
+		for i := range accounts {
+			var owed []fsm.BudgetKey
+			e.m.View(func(v *fsm.View) {
+				v.Rows(accounts[i].ID, "", 0, e.now(), func(row fsm.TreeRow) bool {
+					if e.owes(&row.Budget) {
+						owed = append(owed, row.Budget.Key)
+					}
+					return true
+				})
+			})
+			for _, key := range owed {
+				if s := e.slot(key); s != nil {
+					e.agent.attend(s)
+				}
+			}
+		}
+		if after = next; after == "" {
+			return
+		}
+	}
 }
 
 // syncDraws tells every other node which draws of this node's earlier sessions

@@ -108,6 +108,10 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 	for {
 		v, t, p := sc.worst(reserve)
 		switch v {
+		case fits:
+			if !reserve {
+				return e.grant(c, d, sc, ap, now)
+			}
 		case tooLarge, refused:
 			if w == nil {
 				e.counters.Local.Add(1)
