@@ -23,7 +23,7 @@ type TreeFilter struct {
 	Capabilities   []string
 	Search         string // in ids and names
 	Subtree        string // an entity and all below it
-	Depth          int    // levels below the subtree's root; 0: all
+	Depth          *int   // levels below the subtree's root; nil: all
 	MinUtilization string // a ratio in decimal notation: "0.8"
 	Scope          string // "all", "unscoped" or "scoped"
 	SortBy         string // "utilization", "used", "limit", "id" or "created_at"
@@ -37,8 +37,8 @@ func (a *Admin) Tree(ctx context.Context, account string, f TreeFilter) iter.Seq
 	setText(q, "capabilities", strings.Join(f.Capabilities, ","))
 	setText(q, "search", f.Search)
 	setText(q, "subtree", f.Subtree)
-	if f.Depth > 0 {
-		q.Set("depth", strconv.Itoa(f.Depth))
+	if f.Depth != nil {
+		q.Set("depth", strconv.Itoa(*f.Depth))
 	}
 	setText(q, "min_utilization", f.MinUtilization)
 	setText(q, "scope", f.Scope)

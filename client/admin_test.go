@@ -70,6 +70,7 @@ func TestEveryCallGoesWhereTheContractSays(t *testing.T) {
 	ctx := t.Context()
 	limit := int64(1000)
 	parent := "org"
+	depth := 2
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for want, call := range map[string]func(a *client.Admin) error{
 		`PUT /v1/entity-types {"entity_types":[{"id":"team","parents":["org"]}]}`: func(a *client.Admin) error {
@@ -123,7 +124,7 @@ func TestEveryCallGoesWhereTheContractSays(t *testing.T) {
 		},
 		`GET /v1/accounts/acme/tree?capabilities=usd%2Ctokens&depth=2&entity_types=team%2Cuser&min_utilization=0.8&order=desc&scope=all&search=q&sort_by=used&subtree=org`: func(a *client.Admin) error {
 			_, err := client.Collect(a.Tree(ctx, "acme", client.TreeFilter{EntityTypes: []string{"team", "user"}, Capabilities: []string{"usd", "tokens"},
-				Search: "q", Subtree: "org", Depth: 2, MinUtilization: "0.8", Scope: "all", SortBy: "used", Order: "desc"}))
+				Search: "q", Subtree: "org", Depth: &depth, MinUtilization: "0.8", Scope: "all", SortBy: "used", Order: "desc"}))
 			return err
 		},
 		`GET /v1/audit?account=acme&action=entity.&actor=tok_1&from=2026-01-01T00%3A00%3A00Z&target=x`: func(a *client.Admin) error {

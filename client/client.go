@@ -121,14 +121,18 @@ func degraded() *CheckResponse {
 }
 
 // Ingest records what calls used: 1 to 1,000 events, at most 1 MiB. It gates
-// nothing. Events without ID or At get them here, written into the slice: calling
-// again with the same slice after an error counts nothing twice. A retry that
-// finds its events already recorded reports them as Duplicates. Events
-// that were refused one by one are in Rejected, which is not an error.
+// nothing. An event without an id gets one, and a time, written into the slice: calling
+// again with the same slice after an error counts nothing twice. An event with an id of the caller's
+// own is sent as it is, so that a process that starts anew can send it again; without At it counts when it
+// is first received. A retry that finds its events already recorded reports
+// them as Duplicates. Events that were refused one by one are in Rejected, which is not an error.
 func (c *Client) Ingest(ctx context.Context, events []Event) (*IngestResponse, error) {
 	encoded := make([][]byte, len(events))
 	for i := range events {
-		b, err := c.seal(&events[i])
+		if events[i].ID == "" {
+			events[i].seal()
+		}
+		b, err := c.encode(&events[i])
 		if err != nil {
 			return nil, err
 		}
@@ -137,15 +141,18 @@ func (c *Client) Ingest(ctx context.Context, events []Event) (*IngestResponse, e
 	return c.ingest(ctx, encoded, "")
 }
 
-// seal gives the event its id and time, if it has none, and encodes it. From then on it must not change:
+// seal gives the event an id and a time where it has none. From then on it must not change:
 // the same id with another body is a conflict.
-func (c *Client) seal(e *Event) ([]byte, error) {
+func (e *Event) seal() {
 	if e.ID == "" {
 		e.ID = NewEventID()
 	}
 	if e.At.IsZero() {
 		e.At = time.Now().UTC().Truncate(time.Millisecond)
 	}
+}
+
+func (c *Client) encode(e *Event) ([]byte, error) {
 	b, err := c.opts.Encoding.marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("event %s: %w", e.ID, err)
@@ -153,7 +160,7 @@ func (c *Client) seal(e *Event) ([]byte, error) {
 	return b, nil
 }
 
-// ingest sends sealed events. query is empty or "?ack=node". The answer accounts for every one of them.
+// ingest sends encoded events. query is empty or "?ack=node". The answer accounts for every one of them.
 func (c *Client) ingest(ctx context.Context, encoded [][]byte, query string) (*IngestResponse, error) {
 	enc := c.opts.Encoding
 	var resp *IngestResponse

@@ -257,6 +257,18 @@ func TestIngestAgainWithTheSameSliceCountsOnce(t *testing.T) {
 	}
 }
 
+func TestAnEventWithItsOwnIDIsSentAsItIs(t *testing.T) {
+	cluster, nodes := newFakeCluster(t, 1)
+	c := newClient(t, nodes, nil)
+	for range 2 { // as by two processes, one after the other
+		if _, err := c.Ingest(t.Context(), []client.Event{{ID: "evt-1", Account: "acme", Usage: client.Usage{"tokens": 5}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	cluster.checkBooks(t, []string{"evt-1"})
+}
+
 func TestFailOpenGrantsOnlyWhenBursarIsAway(t *testing.T) {
 	_, nodes := newFakeCluster(t, 1)
 	nodes[0].misbehave(always(fault{status: 503}))

@@ -46,7 +46,9 @@ func (p *Problem) Error() string {
 		b.WriteString(": " + p.Title)
 	}
 	for _, f := range p.Errors {
-		fmt.Fprintf(&b, "; %s: %s", f.Field, f.Message)
+		if !strings.Contains(p.Detail, f.Message) { // of one field it is the same
+			fmt.Fprintf(&b, "; %s: %s", f.Field, f.Message)
+		}
 	}
 	return b.String()
 }

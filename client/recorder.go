@@ -136,10 +136,12 @@ func logRejected(e Event, why Rejection) {
 }
 
 // Record takes an event and returns. It gives it an id and a time if it has
-// none. ctx bounds only the wait for room under Block. Errors: ErrRecorderFull,
+// none: the time is now, not when the event gets through. (One with an id of the caller's own that may be
+// recorded again by another process needs a time of its own, too, to be the same event.) ctx bounds only the wait for room under Block. Errors: ErrRecorderFull,
 // ErrEventTooLarge, ErrClosed; the event is then not taken.
 func (r *Recorder) Record(ctx context.Context, e Event) error {
-	b, err := r.client.seal(&e)
+	e.seal()
+	b, err := r.client.encode(&e)
 	if err != nil {
 		return err
 	}

@@ -112,12 +112,7 @@ func (r *Reservation) seal(e Event) *Event {
 	if r.event != nil {
 		return r.event
 	}
-	if e.ID == "" {
-		e.ID = NewEventID()
-	}
-	if e.At.IsZero() {
-		e.At = time.Now().UTC().Truncate(time.Millisecond)
-	}
+	e.seal()
 	if e.Account == "" {
 		e.Account = r.request.Account
 	}

@@ -45,7 +45,9 @@ func problemText(p *client.Problem) string {
 		b.WriteString(": " + d)
 	}
 	for _, f := range p.Errors {
-		fmt.Fprintf(&b, "\n  %s: %s", f.Field, f.Message)
+		if !strings.Contains(p.Detail, f.Message) { // of one field it is the same
+			fmt.Fprintf(&b, "\n  %s: %s", f.Field, f.Message)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Numbers)) {
 		fmt.Fprintf(&b, "\n  %s = %d", name, p.Numbers[name])
