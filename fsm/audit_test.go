@@ -114,20 +114,14 @@ func TestVerifyAuditFindsTheFirstBrokenEntry(t *testing.T) {
 			edit(t, db, 4, func(e *AuditEntry) { e.To = []byte(`{"id":"x"}`) })
 		}},
 		"altered, with a hash that fits": {5, func(t *testing.T, db *pebble.DB) {
-			edit(t, db, 4, func(e *AuditEntry) {
-				var before AuditEntry
-				if ok, err := getFrom(db, auditKey(3), &before); !ok {
-					t.Fatal(err)
-				}
-				e.Target = "other"
-				e.Hash = e.chain(before.Hash)
-			})
+			forge(t, db, 4)
 		}},
-		"dropped":  {6, func(t *testing.T, db *pebble.DB) { drop(t, db, 6) }},
-		"cut off":  {9, func(t *testing.T, db *pebble.DB) { drop(t, db, 9) }},
-		"garbled":  {2, func(t *testing.T, db *pebble.DB) { _ = db.Set(auditKey(2), []byte("\x01\xc1"), nil) }},
-		"the last": {9, func(t *testing.T, db *pebble.DB) { edit(t, db, 9, func(e *AuditEntry) { e.At++ }) }},
-		"none":     {0, func(*testing.T, *pebble.DB) {}},
+		"the last, with a hash that fits": {9, func(t *testing.T, db *pebble.DB) { forge(t, db, 9) }},
+		"dropped":                         {6, func(t *testing.T, db *pebble.DB) { drop(t, db, 6) }},
+		"cut off":                         {9, func(t *testing.T, db *pebble.DB) { drop(t, db, 9) }},
+		"garbled":                         {2, func(t *testing.T, db *pebble.DB) { _ = db.Set(auditKey(2), []byte("\x01\xc1"), nil) }},
+		"the last":                        {9, func(t *testing.T, db *pebble.DB) { edit(t, db, 9, func(e *AuditEntry) { e.At++ }) }},
+		"none":                            {0, func(*testing.T, *pebble.DB) {}},
 	}
 	for name, c := range damage {
 		t.Run(name, func(t *testing.T) {
@@ -165,4 +159,17 @@ func drop(t *testing.T, db *pebble.DB, seq uint64) {
 	if err := db.Delete(auditKey(seq), nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// forge alters an entry and gives it a hash that fits the entry before.
+func forge(t *testing.T, db *pebble.DB, seq uint64) {
+	t.Helper()
+	var before AuditEntry
+	if ok, err := getFrom(db, auditKey(seq-1), &before); !ok {
+		t.Fatal(err)
+	}
+	edit(t, db, seq, func(e *AuditEntry) {
+		e.Target = "other"
+		e.Hash = e.chain(before.Hash)
+	})
 }

@@ -258,3 +258,31 @@ func TestAFilteredQueryReadsABoundedNumberOfValues(t *testing.T) {
 		t.Errorf("the rest: %d items, next %d, %v", len(items), next, err)
 	}
 }
+
+func TestAFilteredListingReadsABoundedNumberOfValues(t *testing.T) {
+	d := newAcme(t)
+	const bulks = maxScan/MaxBulk + 1
+	users := put()
+	for j := range MaxBulk {
+		users.Items = append(users.Items, ok2(fmt.Sprintf("u%d", j), "user", "a"))
+	}
+	d.must(users)
+	for i := range bulks {
+		all := PutAssignments{Account: "acme"}
+		for j := range MaxBulk {
+			all.Items = append(all.Items, assign(fmt.Sprintf("u%d", j), "tokens", 1, soft, scoped(fmt.Sprintf("s%d", i)), func(a *AssignmentPut) {
+				a.Assignment.ID = fmt.Sprintf("asg_%05d", i*MaxBulk+j)
+			}).Items...)
+		}
+		d.must(all)
+	}
+	f := AssignmentFilter{Entity: "b"}
+	items, next, err := d.m.ListAssignments("acme", f, "", 10)
+	if want := fmt.Sprintf("asg_%05d", maxScan-1); err != nil || len(items) != 0 || next != want {
+		t.Fatalf("%d items, next %q, want %q: %v", len(items), next, want, err)
+	}
+	items, next, err = d.m.ListAssignments("acme", f, next, 10)
+	if err != nil || len(items) != 0 || next != "" {
+		t.Errorf("the rest: %d items, next %q, %v", len(items), next, err)
+	}
+}
