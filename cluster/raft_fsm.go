@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -97,7 +98,10 @@ func (s *stateMachine) Restore(r io.ReadCloser) error {
 	s.snapshots.mu.Lock()
 	received := s.snapshots.received
 	s.snapshots.mu.Unlock()
-	if applied, _ := s.machine.Applied(); received == nil || applied < received.Index {
+	if received == nil {
+		return errors.New("there is no received snapshot to restore")
+	}
+	if applied, _ := s.machine.Applied(); applied < received.Index {
 		if err := s.machine.InstallSnapshot(r); err != nil {
 			return err
 		}

@@ -36,6 +36,8 @@ type peer struct {
 	stores *memStores
 	config Config // as given to Open; changed by tests between starts
 
+	installs atomic.Int32 // snapshots installed by its machine
+
 	node    *Node
 	machine *fsm.Machine
 	stop    context.CancelFunc // of the heart
@@ -111,6 +113,7 @@ func (p *peer) open() error {
 	if err != nil {
 		p.r.t.Fatal(err)
 	}
+	m.SetObserver(p)
 	c := p.config
 	c.FS = p.fs
 	n, err := Open(p.r.t.Context(), c, m)
@@ -120,6 +123,13 @@ func (p *peer) open() error {
 	}
 	p.node, p.machine = n, m
 	return nil
+}
+
+// Applied implements fsm.Observer.
+func (p *peer) Applied(c *fsm.Changes) {
+	if c.Full {
+		p.installs.Add(1)
+	}
 }
 
 // start opens the node and gives it a heart: what the enforcer does to stay alive.

@@ -37,6 +37,9 @@ func TestLaggingFollowerIsStreamedTheState(t *testing.T) {
 		})
 		lagging.start()
 		r.settle(3)
+		if n := lagging.installs.Load(); n == 0 {
+			t.Error("the lagging node caught up without a snapshot: the test shows nothing")
+		}
 		r.leader().mustPut("last", "x")
 		r.sameState()
 		if got := lagging.accountName("a99"); got != "x" {
@@ -164,5 +167,23 @@ func TestTruncatedLogWithoutItsStateIsRefusedAtOpen(t *testing.T) {
 		}
 		p.wipe()
 		p.start()
+	})
+}
+
+func TestRestartReinstallsNothing(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.shortLog()
+		r.startAll()
+		p := r.peers["n1"]
+		for i := range 30 {
+			p.mustPut("acme", fmt.Sprint(i))
+		}
+		time.Sleep(time.Second)
+		p.close()
+		p.start()
+		p.mustPut("acme", "after")
+		if n := p.installs.Load(); n != 0 {
+			t.Errorf("%d snapshots were installed by a node that was never behind", n)
+		}
 	})
 }
