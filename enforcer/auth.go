@@ -48,15 +48,22 @@ func (c *tokenCache) find(m *fsm.Machine, digest [sha256.Size]byte) (fsm.Token, 
 	if !ok || subtle.ConstantTimeCompare(t.Digest[:], digest[:]) != 1 {
 		return fsm.Token{}, false
 	}
+	c.keep(t, round)
+	return t, true
+}
+
+// keep remembers a token that was read in a round, unless the cache was emptied
+// since: then it may have been read before the change.
+func (c *tokenCache) keep(t fsm.Token, round uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.round == round { // else it may have been read before the change
-		if c.known == nil || len(c.known) >= maxCachedTokens {
-			c.known = make(map[[sha256.Size]byte]fsm.Token)
-		}
-		c.known[digest] = t
+	if c.round != round {
+		return
 	}
-	return t, true
+	if c.known == nil || len(c.known) >= maxCachedTokens {
+		c.known = make(map[[sha256.Size]byte]fsm.Token)
+	}
+	c.known[t.Digest] = t
 }
 
 var bearer = []byte("bearer ")

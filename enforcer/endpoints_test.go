@@ -279,6 +279,20 @@ func TestARevokedTokenIsUnknownAtOnce(t *testing.T) {
 	}
 }
 
+func TestATokenReadBeforeAChangeIsNotKeptAfterIt(t *testing.T) {
+	var c tokenCache
+	tok := fsm.Token{ID: "tok_1", Digest: [32]byte{1}}
+	c.keep(tok, 0)
+	if len(c.known) != 1 {
+		t.Fatal("not kept")
+	}
+	c.forget()
+	c.keep(tok, 0)
+	if len(c.known) != 0 {
+		t.Error("a token of the round before the change is kept")
+	}
+}
+
 func TestAStaleNodeAnswersUnavailableAndNotReady(t *testing.T) {
 	n := newSoloNode(t)
 	n.peers.leader.Store(false)
