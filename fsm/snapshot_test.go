@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -147,9 +148,12 @@ func (brokenReader) Read([]byte) (int, error) { return 0, errBroken }
 func TestCrashWhileInstallingLeavesOneOfTheStates(t *testing.T) {
 	stream := snapshot(t, filled(t).m)
 	mem := vfs.NewCrashableMem()
+	var mu sync.Mutex // the old store is deleted by a goroutine of its own
 	var crashes []*vfs.MemFS
 	installing := false
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if installing && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 			crashes = append(crashes, mem.CrashClone(vfs.CrashCloneCfg{}))
 		}
@@ -160,12 +164,17 @@ func TestCrashWhileInstallingLeavesOneOfTheStates(t *testing.T) {
 	if err := r.m.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	mu.Lock()
 	installing = true
+	mu.Unlock()
 	if err := r.m.InstallSnapshot(bytes.NewReader(stream)); err != nil {
 		t.Fatal(err)
 	}
+	r.m.retiring.Wait()
+	mu.Lock()
 	installing = false
 	crashes = append(crashes, mem.CrashClone(vfs.CrashCloneCfg{}))
+	mu.Unlock()
 
 	got := map[string]int{}
 	last := ""
