@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -480,5 +483,74 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v shows a password", name, err)
 		}
+	}
+}
+
+// another is a transport on which each answer is to the request before.
+type another struct{ real http.RoundTripper }
+
+func (a another) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := a.real.RoundTrip(r)
+	if err == nil {
+		resp.Header.Set("Bursar-Request", "another")
+	}
+	return resp, err
+}
+
+func TestAnAnswerThatNamesAnotherRequestIsALostAnswer(t *testing.T) {
+	_, nodes := newFakeCluster(t, 1)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	c := newClient(t, nodes, func(o *client.Options) { o.HTTPClient = &http.Client{Transport: another{transport}} })
+	if d, err := c.Check(t.Context(), oneCall); !errors.Is(err, client.ErrOutcomeUnknown) {
+		t.Errorf("took another call's decision for its own: %+v, %v", d, err)
+	}
+}
+
+// answers is a transport that answers by host.
+type answers map[string]func() (status int, body string)
+
+func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	status, body := a[r.URL.Host]()
+	return &http.Response{
+		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
+	}, nil
+}
+
+func TestAnotherNodeIsAskedWithoutAPauseAndTheSameOneAfterABackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := func() (int, string) { return 503, `{"code":"unavailable"}` }
+		for _, c := range []struct {
+			hosts  []string
+			paused bool
+		}{{[]string{"http://a", "http://b", "http://c"}, false}, {[]string{"http://a"}, true}} {
+			cl, err := client.New(client.Options{Endpoints: c.hosts, Token: "t",
+				HTTPClient: &http.Client{Transport: answers{"a": busy, "b": busy, "c": busy}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			_, err = cl.Check(t.Context(), oneCall)
+			u, ok := errors.AsType[*client.UnavailableError](err)
+			if !ok || u.Tries != 3 {
+				t.Fatalf("%v: %v", c.hosts, err)
+			}
+			if took := time.Since(start); (took > 0) != c.paused || took > time.Second {
+				t.Errorf("%v: three tries took %v", c.hosts, took)
+			}
+			cl.Close()
+		}
+	})
+}
+
+func TestAnAnswerThatLeavesEventsOutIsNoAnswer(t *testing.T) {
+	short := func() (int, string) { return 200, `{"accepted":1,"duplicates":0,"rejected":[],"durability":"quorum"}` }
+	c, err := client.New(client.Options{Endpoints: []string{"http://a"}, Token: "t", HTTPClient: &http.Client{Transport: answers{"a": short}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if resp, err := c.Ingest(t.Context(), make([]client.Event, 2)); !errors.Is(err, client.ErrOutcomeUnknown) {
+		t.Errorf("two events, one accounted for: %+v, %v", resp, err)
 	}
 }
