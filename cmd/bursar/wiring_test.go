@@ -55,7 +55,7 @@ func TestLateObserverMissesNothing(t *testing.T) {
 	applying.Wait()
 
 	if len(seen.told) == 0 || !seen.told[0].Full {
-		t.Fatalf("told %+v, want Full first", seen.told)
+		t.Fatalf("told %d times, the first not Full", len(seen.told))
 	}
 	from := seen.told[0].Index
 	if from < before {
