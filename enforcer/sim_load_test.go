@@ -189,13 +189,13 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 // be a release. It is over at its expiry in any case.
 func (d *driver) release(on func() *simNode, res string, expires time.Time) {
 	id, _ := parseResID([]byte(res))
-	for time.Now().Before(expires) {
+	for try := 0; time.Now().Before(expires); try++ {
 		nd := on()
 		d.s.mu.Lock()
 		e := nd.e
 		d.s.mu.Unlock()
 		reply, err := e.release(d.s.t.Context(), id, "")
-		if err == nil && reply.Code != "" {
+		if err == nil && reply.Code != "" && try == 0 { // a restart forgets what had ended
 			d.s.t.Errorf("release: %s", reply.Code)
 		}
 		if err == nil {
