@@ -4,4 +4,14 @@
 //
 // It is not for: consensus (it is given Peers), the control plane, or deciding how
 // much a node may hold (fsm does).
+//
+// A check's way: check.go reads the call, plan.go and match.go find what it
+// charges, book.go the slots, slot.go takes, judge.go says why not, queue.go
+// waits, draw.go asks another node (holder.go answers there), reserve.go and
+// reservation.go keep what is held, decision.go fills the answer.
+//
+// What happens comes in through applied.go; agent.go sends what want.go decides;
+// notices.go sees cancels and confirms through; accept.go charges an event before
+// ship.go ships it; boot.go and drain.go begin and end a session; journal.go and
+// outbox.go are what survives it; server.go is HTTP.
 package enforcer

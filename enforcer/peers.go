@@ -67,7 +67,8 @@ type Hold struct {
 }
 
 // DrawRequest asks a holder to set the holds aside for a reservation of Origin, all or none.
-// Repeating a request (same Reservation) is answered alike.
+// Repeating a request (same Reservation) is answered alike. An empty Reservation
+// only asks whether it would fit: nothing is set aside.
 type DrawRequest struct {
 	Reservation string      `msgpack:"r"`
 	Origin      fsm.NodeNum `msgpack:"o"`
