@@ -1,9 +1,16 @@
 package cluster
 
 import (
+	"context"
+	"errors"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/bursar-dev/bursar/enforcer"
 	"github.com/bursar-dev/bursar/fsm"
 )
 
@@ -102,6 +109,32 @@ func TestHeartbeatIsAnsweredOnlyByAProvenLeader(t *testing.T) {
 		// It believed itself leader for a while, and its own enforcer asked it.
 		if fresh := old.node.HeardLeader(); fresh.After(cut.Add(old.node.cfg.leaderLease())) {
 			t.Errorf("the cut-off leader answered itself until %v after the cut, its lease is %v", fresh.Sub(cut), old.node.cfg.leaderLease())
+		}
+	})
+}
+
+func TestNodeIsLeftBehindOnlyByALeaderThatStillLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, lost := range []error{nil, raft.ErrLeadershipLost} {
+			n := &Node{cfg: Config{Name: "n1"}.withDefaults(), dir: newDirectory()}
+			n.cfg.Logger, n.log = testLogger(), testLogger()
+			n.members.Store(&memberTable{nodes: []fsm.Node{{Num: 1, Name: "n1", Boot: 1}, {Num: 2, Name: "n2", Boot: 1}}})
+			n.rpc = newRPCClient(func(context.Context, target) (net.Conn, welcome, error) {
+				return nil, welcome{}, errors.New("gone")
+			})
+			l := &leadership{
+				n: n, ctx: t.Context(), sessions: newSessions(time.Now()),
+				verifier: newVerifier(func() raft.Future { return answers{lost} }, func() bool { return true }),
+			}
+			began := time.Now()
+			err := l.awaitEveryone(t.Context(), 7)
+			if took := time.Since(began); took < bound || took > bound+time.Second {
+				t.Errorf("waited %v for a node that is gone, want %v", took, bound)
+			}
+			if (err == nil) != (lost == nil) || lost != nil && !errors.Is(err, enforcer.ErrUnknownOutcome) {
+				t.Errorf("with leadership %v: %v", lost, err)
+			}
+			n.rpc.close()
 		}
 	})
 }

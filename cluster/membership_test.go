@@ -329,3 +329,36 @@ func TestPartitionedFoundersFormNoCluster(t *testing.T) {
 		}
 	})
 }
+
+func TestFoundingMemberPromisesItselfOnceAndForGood(t *testing.T) {
+	inBubble(t, 2, func(r *rig) {
+		for _, p := range r.peers {
+			p.config.BootstrapExpect = 3 // so that they wait
+		}
+		p := r.peers["n2"]
+		r.peers["n1"].start()
+		p.start()
+		r.eventually(5*time.Second, "they see each other", func() bool { return len(p.node.join.seen()) == 2 })
+		both := &formRequest{Servers: []founder{{"n1", "n1:7000"}, {"n2", "n2:7000"}}}
+		if err := p.node.admits(forRaft, hello{Name: "n1"}); err == nil {
+			t.Error("a fresh node takes raft traffic from anybody")
+		}
+		if err := p.node.promise(caller{name: "n1"}, &formRequest{Servers: append(both.Servers, founder{"n3", "n3:7000"})}); err == nil {
+			t.Error("a promise for a configuration with a node never seen")
+		}
+		for range 2 { // the founder may ask again
+			if err := p.node.promise(caller{name: "n1"}, both); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.node.admits(forRaft, hello{Name: "n1"}); err != nil {
+			t.Errorf("raft traffic after the promise: %v", err)
+		}
+		p.crash()
+		p.start()
+		r.eventually(5*time.Second, "they see each other", func() bool { return len(p.node.join.seen()) == 2 })
+		if err := p.node.promise(caller{name: "n0"}, both); err == nil || !strings.Contains(err.Error(), "promised itself to") {
+			t.Errorf("a second founder after a crash: %v", err)
+		}
+	})
+}

@@ -40,6 +40,7 @@ type peer struct {
 
 	node    *Node
 	machine *fsm.Machine
+	started time.Time
 	stop    context.CancelFunc // of the heart
 	stopped chan struct{}
 }
@@ -121,7 +122,7 @@ func (p *peer) open() error {
 		m.Close()
 		return err
 	}
-	p.node, p.machine = n, m
+	p.node, p.machine, p.started = n, m, time.Now()
 	return nil
 }
 
@@ -250,8 +251,18 @@ func (r *rig) settle(want int) {
 				live++
 			}
 		}
-		return live == want
+		return live == want && r.allHeard()
 	})
+}
+
+// allHeard reports whether every running node was answered by a leader since it started.
+func (r *rig) allHeard() bool {
+	for _, p := range r.peers {
+		if p.node != nil && !p.node.HeardLeader().After(p.started) {
+			return false
+		}
+	}
+	return true
 }
 
 // leader returns the peer whose node serves as leader, or nil.

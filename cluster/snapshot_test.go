@@ -37,11 +37,11 @@ func TestLaggingFollowerIsStreamedTheState(t *testing.T) {
 		})
 		lagging.start()
 		r.settle(3)
+		r.leader().mustPut("last", "x")
+		r.sameState()
 		if n := lagging.installs.Load(); n == 0 {
 			t.Error("the lagging node caught up without a snapshot: the test shows nothing")
 		}
-		r.leader().mustPut("last", "x")
-		r.sameState()
 		if got := lagging.accountName("a99"); got != "x" {
 			t.Errorf("the lagging node lacks what it missed: %q", got)
 		}
