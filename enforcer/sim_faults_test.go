@@ -18,6 +18,12 @@ func (s *sim) sizes(n int) func() int64 {
 	}
 }
 
+func (s *sim) leads(nd *simNode) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leader == nd.num
+}
+
 // crashes kills and restarts random nodes until stop is closed; a killed leader is followed by another.
 func (d *driver) crashes(stop <-chan struct{}, every time.Duration) {
 	s := d.s
@@ -32,7 +38,7 @@ func (d *driver) crashes(stop <-chan struct{}, every time.Duration) {
 		d.unsafe = true
 		d.mu.Unlock()
 		nd.kill()
-		if s.leader == nd.num {
+		if s.leads(nd) {
 			s.elect(0)
 			time.Sleep(s.between(200*time.Millisecond, 1200*time.Millisecond))
 			s.elect(s.anyUp().num)
@@ -62,9 +68,8 @@ func (d *driver) partitions(stop <-chan struct{}, every time.Duration) {
 		d.mu.Unlock()
 		s.mu.Lock()
 		nd.cut = true
-		leads := s.leader == nd.num
 		s.mu.Unlock()
-		if leads {
+		if s.leads(nd) {
 			s.elect(0)
 			time.Sleep(s.between(200*time.Millisecond, 1200*time.Millisecond))
 			s.elect(s.anyUp().num)
@@ -108,7 +113,7 @@ func TestNothingIsOverspentOrLostUnderFaults(t *testing.T) {
 				inSim(t, func(t *testing.T) {
 					s := newSim(t, 3, seed)
 					defer s.close()
-					s.faults = c.faults
+					s.disturb(c.faults)
 					d := &driver{s: s, limit: c.limit, num: s.assign("team", c.limit, fsm.EveryNever)}
 					s.assign("alice", c.limit*2, fsm.EveryNever) // a second level that never decides
 					var chaos sync.WaitGroup
@@ -126,7 +131,7 @@ func TestNothingIsOverspentOrLostUnderFaults(t *testing.T) {
 					d.load(32, c.duration, on, s.sizes(c.size))
 					close(stop)
 					chaos.Wait()
-					s.faults = faults{}
+					s.disturb(faults{})
 					d.exhaust()
 					d.report(t)
 				})

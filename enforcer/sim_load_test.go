@@ -167,7 +167,7 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 		return false
 	}
 	used := amount
-	if s.chance(30) {
+	if s.chance(func(faults) int { return 30 }) {
 		used = amount / 2
 	}
 	d.mu.Lock()

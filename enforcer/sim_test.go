@@ -95,7 +95,7 @@ func newSim(t testing.TB, n int, seed uint64) *sim {
 }
 
 func (s *sim) close() {
-	s.faults = faults{}
+	s.disturb(faults{})
 	for _, nd := range s.nodes {
 		if nd.up {
 			nd.kill()
@@ -161,6 +161,17 @@ func (s *sim) settle() {
 	}
 }
 
+// disturb sets what the network does to messages from here on.
+func (s *sim) disturb(f faults) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = f
+}
+
+func (s *sim) loses() bool { return s.chance(func(f faults) int { return f.lose }) }
+
+func (s *sim) repeats() bool { return s.chance(func(f faults) int { return f.repeat }) }
+
 // elect makes a node the leader, or none.
 func (s *sim) elect(n fsm.NodeNum) {
 	s.mu.Lock()
@@ -174,10 +185,10 @@ func (s *sim) elect(n fsm.NodeNum) {
 
 func (s *sim) node(n fsm.NodeNum) *simNode { return s.nodes[n-1] }
 
-func (s *sim) chance(percent int) bool {
+func (s *sim) chance(percent func(faults) int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rng.IntN(100) < percent
+	return s.rng.IntN(100) < percent(s.faults)
 }
 
 func (s *sim) between(lo, hi time.Duration) time.Duration {
@@ -188,7 +199,10 @@ func (s *sim) between(lo, hi time.Duration) time.Duration {
 
 // travel is the way of one message.
 func (s *sim) travel() {
-	time.Sleep(s.between(100*time.Microsecond, max(300*time.Microsecond, s.faults.slow)))
+	s.mu.Lock()
+	slow := max(300*time.Microsecond, s.faults.slow)
+	s.mu.Unlock()
+	time.Sleep(s.between(100*time.Microsecond, slow))
 }
 
 // reaches reports whether a message from one node can reach another.
@@ -353,7 +367,7 @@ func (nd *simNode) Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileRep
 	if l == nil {
 		return nil, ErrNoLeader
 	}
-	if s.chance(s.faults.lose) {
+	if s.loses() {
 		<-ctx.Done()
 		return nil, ErrUnknownOutcome
 	}
@@ -367,7 +381,7 @@ func (nd *simNode) Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileRep
 	reply := &ReconcileReply{Leader: l.num}
 	if len(part.Events)+len(part.Releases)+len(part.Asks)+len(part.Exits) > 0 {
 		reply.Index = s.commit(fsm.Reconcile{Parts: []fsm.Part{*part}})
-		if s.chance(s.faults.repeat) {
+		if s.repeats() {
 			late := *part
 			time.AfterFunc(s.between(0, 50*time.Millisecond), func() { s.commit(fsm.Reconcile{Parts: []fsm.Part{late}}) })
 		}
@@ -380,7 +394,7 @@ func (nd *simNode) Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileRep
 		}
 		s.mu.Unlock()
 	}
-	if s.chance(s.faults.lose) {
+	if s.loses() {
 		<-ctx.Done()
 		return nil, ErrUnknownOutcome
 	}
@@ -404,21 +418,21 @@ func (nd *simNode) Call(ctx context.Context, to fsm.NodeNum, method Method, req,
 	if !s.reaches(nd, target) {
 		return ErrUnreachable
 	}
-	if s.chance(s.faults.lose) {
+	if s.loses() {
 		<-ctx.Done()
 		return ErrUnknownOutcome
 	}
 	s.mu.Lock()
 	e := target.e
 	s.mu.Unlock()
-	if s.chance(s.faults.repeat) {
+	if s.repeats() {
 		time.AfterFunc(s.between(0, 50*time.Millisecond), func() { _, _ = e.Handle(context.Background(), nd.num, method, body) })
 	}
 	answer, err := e.Handle(ctx, nd.num, method, body)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	if s.chance(s.faults.lose) {
+	if s.loses() {
 		<-ctx.Done()
 		return ErrUnknownOutcome
 	}
