@@ -55,6 +55,9 @@ func (n *Node) tryForm(found []*introduction, asked int) {
 		}
 	}
 	if turn := n.whoseTurn(names, mates); turn != n.cfg.Name {
+		if !slices.Contains(names, turn) && n.join.say() {
+			n.log.Warn("a founding member was promised to a node that is not here; if that one is gone for good, remove "+identityFile+" of those that say so and start them again", "founder", turn)
+		}
 		return
 	}
 	if err := n.form(mates); err != nil {

@@ -309,3 +309,19 @@ func TestLeaderThatCannotProveItAnswersNoHeartbeat(t *testing.T) {
 		}
 	})
 }
+
+func TestWriteSentToALeaderThatVanishesMovesToTheNext(t *testing.T) {
+	inBubble(t, 3, func(r *rig) {
+		r.startAll()
+		old := r.leader()
+		follower := r.followers()[0]
+		r.isolate(old) // its connections stay, and stay silent
+		began := time.Now()
+		if _, err := follower.node.ProposeQuick(r.within(30*time.Second), tester, fsm.PutAccount{ID: "acme", Name: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the write took %v, though another leader was there much sooner", took)
+		}
+	})
+}
