@@ -88,7 +88,7 @@ func TestSDKAndServerSpeakTheSameLanguage(t *testing.T) {
 			t.Errorf("%d balances, want 1", n)
 		}
 		rows := collect(t, a.Tree(ctx, "globex", client.TreeFilter{
-			EntityTypes: []string{"user"}, Capabilities: []string{"images"}, Search: "AN", Subtree: "team-b", Depth: 1,
+			EntityTypes: []string{"user"}, Capabilities: []string{"images"}, Search: "AN", Subtree: "team-b", Depth: new(1),
 			MinUtilization: "0", Scope: "unscoped", SortBy: "utilization", Order: "desc",
 		}))
 		if len(rows) != 1 || rows[0].ID != "ann" || rows[0].Utilization == nil || *rows[0].Available != limit {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -30,12 +32,14 @@ const (
 // membership. A node found this way is asked to introduce itself over the peer port.
 type gossip struct {
 	list *memberlist.Memberlist
+	self string // this node's name
 	log  *slog.Logger
 	join []string
 	meta func() gossipMeta
 
 	mu      sync.Mutex
 	current []byte
+	others  map[string]string   // peer addresses by name, this node's own left out
 	twins   map[string]struct{} // peer addresses seen under this node's own name
 }
 
@@ -60,16 +64,24 @@ func startGossip(c *Config, meta func() gossipMeta) (*gossip, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--gossip-addr %q: %w", c.GossipAddr, err)
 	}
-	g := &gossip{log: c.Logger, join: c.Join, meta: meta, twins: make(map[string]struct{})}
-	mc := memberlist.DefaultLANConfig()
-	mc.Name = c.Name
-	if mc.BindAddr = host; host == "" {
-		mc.BindAddr = "0.0.0.0"
+	bind := "0.0.0.0"
+	if host != "" { // memberlist takes no names
+		ip, err := net.ResolveIPAddr("ip", host)
+		if err != nil {
+			return nil, fmt.Errorf("--gossip-addr %q: %w", c.GossipAddr, err)
+		}
+		bind = ip.IP.String()
 	}
+	g := &gossip{
+		self: c.Name, log: c.Logger, join: c.Join, meta: meta,
+		others: make(map[string]string), twins: make(map[string]struct{}),
+	}
+	mc := memberlist.DefaultLANConfig()
+	mc.Name, mc.BindAddr = c.Name, bind
 	mc.BindPort, mc.AdvertisePort = number, number
 	mc.SecretKey = c.GossipKey
 	mc.DeadNodeReclaimTime = reclaimAfter
-	mc.Delegate, mc.Conflict = g, g
+	mc.Delegate, mc.Conflict, mc.Events = g, g, g
 	mc.Logger = memberlistLogger(c.Logger)
 	mc.MsgpackUseNewTimeFormat = true
 	if g.current, err = encodeMeta(meta()); err != nil {
@@ -154,22 +166,32 @@ func (g *gossip) updateMeta() {
 
 // peers returns the peer addresses of the other nodes.
 func (g *gossip) peers() []string {
-	var addrs []string
-	self := g.list.LocalNode()
-	for _, m := range g.list.Members() {
-		if m.Name == self.Name {
-			continue
-		}
-		if meta, err := decodeMeta(m.Meta); err == nil && meta.Addr != "" {
-			addrs = append(addrs, meta.Addr)
-		}
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for addr := range g.twins {
-		addrs = append(addrs, addr)
+	addrs := slices.Collect(maps.Values(g.others))
+	return slices.AppendSeq(addrs, maps.Keys(g.twins))
+}
+
+// NotifyJoin implements memberlist.EventDelegate. memberlist holds its lock and
+// may change a node after the call, so what is needed of it is copied here.
+func (g *gossip) NotifyJoin(m *memberlist.Node) { g.NotifyUpdate(m) }
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (g *gossip) NotifyUpdate(m *memberlist.Node) {
+	meta, err := decodeMeta(m.Meta)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.others, m.Name)
+	if err == nil && meta.Addr != "" && m.Name != g.self && len(g.others) < maxCandidates {
+		g.others[m.Name] = meta.Addr
 	}
-	return addrs
+}
+
+// NotifyLeave implements memberlist.EventDelegate.
+func (g *gossip) NotifyLeave(m *memberlist.Node) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.others, m.Name)
 }
 
 // close says goodbye and stops.

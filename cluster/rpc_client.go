@@ -356,12 +356,3 @@ func (c *rpcConn) serve() {
 	close(c.done)
 	wg.Wait()
 }
-
-// refusedBy reports whether a peer refused the connection itself, with its reason.
-func refusedBy(err error) (reason string, ok bool) {
-	var r *refusal
-	if errors.As(err, &r) {
-		return r.reason, true
-	}
-	return "", false
-}

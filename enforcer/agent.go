@@ -312,19 +312,19 @@ func (a *agent) resend(part *fsm.Part, now time.Time, onTick bool) {
 	}
 }
 
-// seen notes a release as applied and returns what it gave back, the first time.
-func (a *agent) seen(seq uint64) (key fsm.BudgetKey, amount int64, ok bool) {
+// seen notes a release as applied and returns it, the first time.
+func (a *agent) seen(seq uint64) (release fsm.Release, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.flight[seq]
 	if r == nil {
-		return key, 0, false
+		return release, false
 	}
 	delete(a.flight, seq)
 	for a.floor <= a.seq && a.flight[a.floor] == nil {
 		a.floor++
 	}
-	return r.release.Budget, r.release.Amount, true
+	return r.release, true
 }
 
 // send hands a part to the leader and counts the grants it answers with.

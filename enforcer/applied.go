@@ -12,6 +12,7 @@ type change struct {
 	pending   int64 // settled, or found to be a duplicate
 	overdraft int64
 	releasing int64 // seen applied
+	final     bool  // a final release is among them
 	freed     int64 // holds of reservations and draws that ended
 	uncovered int64 // drawn on this node's lease beyond what was pending or held for it
 	budget    *fsm.Budget
@@ -53,8 +54,10 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	}
 	for _, r := range c.Seen {
 		if r.Node == e.c.Node && r.Boot == e.boot.Load() {
-			if key, amount, ok := e.agent.seen(r.Seq); ok {
-				cs.at(key).releasing += amount
+			if given, ok := e.agent.seen(r.Seq); ok {
+				ch := cs.at(given.Budget)
+				ch.releasing += given.Amount
+				ch.final = ch.final || given.Final
 			}
 		}
 	}
@@ -169,6 +172,9 @@ func (e *Enforcer) changeSlot(key fsm.BudgetKey, ch *change, index uint64) {
 	s.settleDrain(e.roster.Load())
 	if ch.budget != nil {
 		s.setBudget(*ch.budget, index, e.roster.Load())
+	}
+	if ch.final && !s.b.Acked(s.me) {
+		s.finalSent = false // acknowledged and forgotten within one batch
 	}
 	s.rebase(ch.freed)
 	e.changed(s)

@@ -70,5 +70,3 @@ func (l *lookup[V]) grow(old []atomic.Pointer[lookupEntry[V]]) {
 	}
 	l.table.Store(&buckets)
 }
-
-func (l *lookup[V]) len() int64 { return l.count.Load() }

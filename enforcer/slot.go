@@ -193,6 +193,9 @@ func (s *slot) setBudget(b fsm.Budget, index uint64, r *roster) {
 	if b.Gen != s.b.Gen {
 		s.finalSent, s.heldSince = false, time.Time{}
 	}
+	if s.b.Acked(s.me) && !b.Acked(s.me) {
+		s.finalSent = false // a node that was dead and is back says once more that it has given up what it had
+	}
 	s.b, s.index = b, index
 	s.setRoster(r)
 	s.credits = dropCredits(s.credits, index)
