@@ -184,28 +184,31 @@ func TestSecondProcessUnderOneNameIsRefused(t *testing.T) {
 
 func TestNodeOfAnotherClusterIsRefused(t *testing.T) {
 	inBubble(t, 3, func(r *rig) {
-		r.startAll()
-		other := r.add("x1", 1, nil)
-		other.start()
-		r.eventually(5*time.Second, "the other cluster is formed", func() bool { return other.node.Status().ClusterID != "" })
-		other.close()
-		other.config.Join = []string{"n1:7000", "n2:7000"}
-		other.config.BootstrapExpect = 3
-		// Alone it would lead its own cluster: as a server of two it cannot.
-		other.stores.StoreLogs(nil)
-		if err := other.open(); err != nil {
+		// A cluster of two, one of which then looks for its own in the wrong place.
+		others := []string{"x1:7000", "x2:7000"}
+		x1, x2 := r.add("x1", 2, others), r.add("x2", 2, others)
+		r.isolate(x1)
+		r.isolate(x2)
+		r.net.Heal("x1", "x2")
+		for _, p := range r.peers {
+			p.start()
+		}
+		r.eventually(20*time.Second, "both clusters are formed", func() bool {
+			return x1.node.Status().ClusterID != "" && r.peers["n1"].node.Status().ClusterID != ""
+		})
+		x1.close()
+		x2.close()
+		r.net.HealAll()
+		x2.config.Join = []string{"n1:7000", "n2:7000"}
+		if err := x2.open(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Second)
+		r.failsWith(x2, "point --join at its own cluster")
 		for _, name := range []string{"n1", "n2", "n3"} {
 			if got := len(r.peers[name].node.Status().Members); got != 3 {
 				t.Errorf("%s counts %d members, want 3", name, got)
 			}
 		}
-		if got := len(other.node.Status().Members); got != 1 {
-			t.Errorf("the other cluster's node counts %d members, want 1", got)
-		}
-		other.close()
 	})
 }
 
