@@ -205,9 +205,9 @@ func (d *desk) entity(id string) (e Entity) {
 	d.m.View(func(v *View) {
 		if p := v.Entity("acme", id); p != nil {
 			e = *p
-		} else {
-			d.t.Errorf("no entity %q", id)
+			return
 		}
+		d.t.Fatalf("no entity %q", id)
 	})
 	return e
 }
