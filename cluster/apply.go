@@ -56,6 +56,24 @@ func (n *Node) apply(ctx context.Context, data []byte) (uint64, fsm.Outcome, err
 	}
 }
 
+// await performs an operation of raft's and waits for its end. Close lets it end.
+func (n *Node) await(operation func() raft.Future) error {
+	if !n.applying.enter() {
+		return ErrStopped
+	}
+	defer n.applying.leave()
+	return operation().Error()
+}
+
+// change has the local raft, which must lead, change its configuration.
+func (n *Node) change(operation func() raft.IndexFuture) error {
+	err := n.await(func() raft.Future { return operation() })
+	if err == nil || errors.Is(err, ErrStopped) {
+		return err
+	}
+	return raftError(err)
+}
+
 // raftError says what an error of raft's means for the entry it is about.
 func raftError(err error) error {
 	switch {
@@ -68,8 +86,8 @@ func raftError(err error) error {
 	}
 }
 
-// applyGate counts entries on their way through raft, so that Close can let them
-// end: raft answers to nobody whose entry it still holds when it shuts down.
+// applyGate counts operations on their way through raft, so that Close can let them
+// end: raft answers to nobody whose operation it still holds when it shuts down.
 type applyGate struct {
 	mu     sync.Mutex
 	count  int

@@ -137,7 +137,7 @@ func (n *Node) form(mates []*introduction) error {
 		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(s.Name), Address: raft.ServerAddress(s.Addr)})
 	}
 	n.log.Info("forming a cluster", "servers", len(c.Servers))
-	return n.raft.BootstrapCluster(c).Error()
+	return n.await(func() raft.Future { return n.raft.BootstrapCluster(c) })
 }
 
 // promise answers a founder: nil if this node is from now on a member of its

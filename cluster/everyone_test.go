@@ -124,7 +124,7 @@ func TestNodeIsLeftBehindOnlyByALeaderThatStillLeads(t *testing.T) {
 			})
 			l := &leadership{
 				n: n, ctx: t.Context(), sessions: newSessions(time.Now()),
-				verifier: newVerifier(func() raft.Future { return answers{lost} }, func() bool { return true }),
+				verifier: newVerifier(func() error { return lost }, func() bool { return true }),
 			}
 			began := time.Now()
 			err := l.awaitEveryone(t.Context(), 7)

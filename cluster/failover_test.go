@@ -278,11 +278,6 @@ func TestGracefulCloseOfTheLeaderHandsOverAtOnce(t *testing.T) {
 	})
 }
 
-// answers is a raft.Future that is there.
-type answers struct{ err error }
-
-func (a answers) Error() error { return a.err }
-
 func TestLeaderThatCannotProveItAnswersNoHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rounds int
@@ -290,7 +285,7 @@ func TestLeaderThatCannotProveItAnswersNoHeartbeat(t *testing.T) {
 		n := &Node{cfg: Config{Name: "n1"}.withDefaults()}
 		l := &leadership{
 			n: n, ctx: t.Context(), ready: make(chan struct{}), sessions: newSessions(time.Now()),
-			verifier: newVerifier(func() raft.Future { rounds++; return answers{lost} }, func() bool { return true }),
+			verifier: newVerifier(func() error { rounds++; return lost }, func() bool { return true }),
 		}
 		close(l.ready)
 		lease := n.cfg.leaderLease()

@@ -141,18 +141,11 @@ func (l *leadership) configure(name, addr string) error {
 			return nil
 		}
 		if s.Suffrage == raft.Voter {
-			return configError(l.n.raft.AddVoter(id, at, 0, enqueueTimeout))
+			return l.n.change(func() raft.IndexFuture { return l.n.raft.AddVoter(id, at, 0, enqueueTimeout) })
 		}
 		break
 	}
-	return configError(l.n.raft.AddNonvoter(id, at, 0, enqueueTimeout))
-}
-
-func configError(f raft.IndexFuture) error {
-	if err := f.Error(); err != nil {
-		return raftError(err)
-	}
-	return nil
+	return l.n.change(func() raft.IndexFuture { return l.n.raft.AddNonvoter(id, at, 0, enqueueTimeout) })
 }
 
 // lockMembership makes changes of the membership one at a time.

@@ -67,7 +67,7 @@ func (n *Node) beginTerm() *leadership {
 	}
 	l.ctx, l.cancel = context.WithCancel(n.ctx)
 	l.batch = newBatcher(l.ctx, l.commitParts)
-	l.verifier = newVerifier(n.raft.VerifyLeader, func() bool { return n.raft.CurrentTerm() == l.term })
+	l.verifier = newVerifier(func() error { return n.await(n.raft.VerifyLeader) }, func() bool { return n.raft.CurrentTerm() == l.term })
 	n.wg.Go(l.run)
 	return l
 }
@@ -151,8 +151,10 @@ func (l *leadership) admitConfigured() error {
 		name, addr := string(s.ID), string(s.Address)
 		if name == l.n.cfg.Name && addr != l.n.transport.advertise {
 			addr = l.n.transport.advertise
-			if err := l.n.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, enqueueTimeout).Error(); err != nil {
-				return raftError(err)
+			if err := l.n.change(func() raft.IndexFuture {
+				return l.n.raft.AddVoter(s.ID, raft.ServerAddress(addr), 0, enqueueTimeout)
+			}); err != nil {
+				return err
 			}
 		}
 		t := l.n.members.Load()

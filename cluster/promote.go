@@ -42,7 +42,7 @@ func (l *leadership) tend(s raft.Server) {
 		if !l.n.members.Load().wasRemoved(name) {
 			return
 		}
-		err := configError(l.n.raft.RemoveServer(s.ID, 0, enqueueTimeout))
+		err := l.n.change(func() raft.IndexFuture { return l.n.raft.RemoveServer(s.ID, 0, enqueueTimeout) })
 		l.n.log.Info("a removed node left the configuration", "peer", name, "error", err)
 	case t.member(name) != nil && s.Suffrage == raft.Nonvoter && l.caughtUp(name):
 		if l.lockMembership(l.ctx) != nil {
@@ -52,7 +52,7 @@ func (l *leadership) tend(s raft.Server) {
 		if l.n.members.Load().member(name) == nil {
 			return
 		}
-		err := configError(l.n.raft.AddVoter(s.ID, s.Address, 0, enqueueTimeout))
+		err := l.n.change(func() raft.IndexFuture { return l.n.raft.AddVoter(s.ID, s.Address, 0, enqueueTimeout) })
 		l.n.log.Info("a node caught up and got its vote", "peer", name, "error", err)
 	}
 }

@@ -55,7 +55,7 @@ func (l *leadership) remove(ctx context.Context, actor fsm.Actor, name string) e
 		return err
 	}
 	l.tellRemoved(ctx, name, t.num(name), index)
-	return configError(l.n.raft.RemoveServer(raft.ServerID(name), 0, enqueueTimeout))
+	return l.n.change(func() raft.IndexFuture { return l.n.raft.RemoveServer(raft.ServerID(name), 0, enqueueTimeout) })
 }
 
 // tellRemoved lets a removed node read of its removal. Once it has, writes do not wait for it.

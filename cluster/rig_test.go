@@ -209,6 +209,7 @@ func (p *peer) crash() {
 	p.r.net.Crash(p.name)
 	p.stopHeart()
 	p.node.applying.close()
+	p.node.applying.wait(p.r.within(closeWait)) // not what a crash does, but raft would leak what waits
 	p.node.shutdown()
 	p.machine.Close()
 	p.fs, p.node, p.machine = fs, nil, nil

@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/raft"
 )
 
 // verifier proves that this node still leads its term, by a round of heartbeats
 // to a majority. Rounds are shared: whoever asks while one is under way is
 // answered by the next, which begins after the question.
 type verifier struct {
-	verify  func() raft.Future
+	verify  func() error
 	current func() bool // the term has not changed
 
 	mu      sync.Mutex
@@ -27,7 +25,7 @@ type round struct {
 	err  error
 }
 
-func newVerifier(verify func() raft.Future, current func() bool) *verifier {
+func newVerifier(verify func() error, current func() bool) *verifier {
 	return &verifier{verify: verify, current: current}
 }
 
@@ -75,7 +73,7 @@ func (v *verifier) run() {
 		}
 		v.mu.Unlock()
 		began := time.Now()
-		err := v.verify().Error()
+		err := v.verify()
 		switch {
 		case err != nil:
 			r.err = fmt.Errorf("%w: %w", ErrNotLeader, err)
