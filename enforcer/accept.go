@@ -75,11 +75,13 @@ func (sc *scratch) chain() (ids []string, unattributed bool) {
 // What is left over of an amount draws on this node's room, but only where that
 // leaves the line on one node; the rest is an overdraft. Pending is raised before
 // what the reservation held too much is given back.
-func (e *Enforcer) accept(ev *fsm.Event) {
+//
+// It returns what the reservation held too much, where that has to travel.
+func (e *Enforcer) accept(ev *fsm.Event) (t transit) {
 	id, ok := parseResID([]byte(ev.Reservation))
 	if !ok || id.node != e.c.Node {
 		e.acceptLines(ev, nil)
-		return
+		return t
 	}
 	var over, used []heldLine
 	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
@@ -95,9 +97,16 @@ func (e *Enforcer) accept(ev *fsm.Event) {
 	for _, h := range over {
 		if s := e.book.find(h.Budget); s != nil {
 			e.give(s, h.Amount)
+			t.depart(s)
 		}
 	}
 	e.confirm(id, used)
+	for _, h := range used {
+		t.holders = append(t.holders, h.On) // its hold ends when it applies the event
+	}
+	slices.Sort(t.holders)
+	t.holders = slices.Compact(t.holders)
+	return t
 }
 
 // acceptLines makes an event's lines pending against holds. It returns what the

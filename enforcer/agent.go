@@ -281,6 +281,7 @@ func (a *agent) giveBack(s *slot, part *fsm.Part, now time.Time, amount int64, f
 		return
 	}
 	s.releasing += got
+	s.given += got
 	s.floor -= got // avail has it already
 	s.publish()
 	s.finalSent = s.finalSent || final

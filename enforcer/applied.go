@@ -168,6 +168,7 @@ func (e *Enforcer) changeSlot(key fsm.BudgetKey, ch *change, index uint64) {
 	s.pending -= ch.pending
 	s.overdraft -= ch.overdraft
 	s.releasing -= ch.releasing
+	s.returned += ch.releasing
 	s.debt += max(0, ch.uncovered)
 	s.settleDrain(e.roster.Load())
 	if ch.budget != nil {

@@ -107,6 +107,9 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 	var w *waiter
 	for {
 		v, t, p := sc.worst(reserve)
+		if p.asHolder && !e.heardLately() {
+			return ErrUnavailable
+		}
 		switch v {
 		case fits:
 			if !reserve {

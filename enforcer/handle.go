@@ -48,13 +48,13 @@ func (e *Enforcer) Handle(ctx context.Context, from fsm.NodeNum, method Method, 
 			if !ok || id.node != e.c.Node {
 				return &ReleaseReply{Code: CodeReservationUnknown}, nil
 			}
-			reply := e.releaseHere(id, req.Account)
+			reply := e.releaseHere(ctx, id, req.Account)
 			return &reply, nil
 		})
 	case MethodIngest:
 		return answer(body, func(req *IngestRequest) (*IngestReply, error) { return e.handleIngest(ctx, req) })
 	case MethodHolds:
-		return answer(body, e.handleHolds)
+		return answer(body, func(req *HoldsRequest) (*HoldsReply, error) { return e.handleHolds(ctx, req) })
 	case MethodSyncDraws:
 		return answer(body, func(req *SyncDrawsRequest) (*Empty, error) {
 			if req.Origin != from {

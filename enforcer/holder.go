@@ -242,6 +242,9 @@ func (e *Enforcer) tryDraw(req *DrawRequest, keep bool) (slots []*slot, reply *D
 		case elsewhere:
 			return nil, &DrawReply{Status: DrawNotHolder, Budget: h.Budget}, nil, 0
 		case refused, tooLarge:
+			if p.asHolder && !e.heardLately() {
+				return nil, &DrawReply{Status: DrawUnavailable}, nil, 0
+			}
 			return nil, &DrawReply{Status: DrawRefused, Budget: h.Budget, Used: p.used, Room: min(p.room, h.Amount-1)}, nil, 0
 		case short:
 			if p.holder != e.c.Node {

@@ -75,9 +75,12 @@ func (e *Enforcer) holdsOf(ctx context.Context, node fsm.NodeNum, budgets []fsm.
 	return holds, nil
 }
 
-func (e *Enforcer) handleHolds(req *HoldsRequest) (*HoldsReply, error) {
+func (e *Enforcer) handleHolds(ctx context.Context, req *HoldsRequest) (*HoldsReply, error) {
 	if len(req.Budgets) > maxHoldsBudgets {
 		return nil, fmt.Errorf("%d budgets are more than %d", len(req.Budgets), maxHoldsBudgets)
+	}
+	if err := e.m.WaitApplied(ctx, req.Index); err != nil {
+		return nil, err
 	}
 	reply := &HoldsReply{Reserved: make([]int64, len(req.Budgets))}
 	for i, b := range req.Budgets {

@@ -173,7 +173,8 @@ type recording struct {
 	sh   *shipment
 	mine bool // this call claimed it; otherwise somebody had, or an earlier item of this call
 
-	conflict bool // who has the id has another body
+	conflict bool    // who has the id has another body
+	freed    transit // of the reservation it settles
 }
 
 // record accepts events on this node: each id is claimed, looked up in the
@@ -215,6 +216,7 @@ func (e *Enforcer) record(ctx context.Context, items []*ingestItem, quorum bool)
 	}
 	if quorum {
 		e.awaitQuorum(ctx, recs)
+		e.awaitFreed(ctx, recs)
 	}
 	for _, r := range recs {
 		e.conclude(r)
@@ -254,9 +256,9 @@ func (e *Enforcer) claim(items []*ingestItem, batch *shipBatch) (recs []recordin
 // storeClaimed makes what was claimed pending, then durable.
 func (e *Enforcer) storeClaimed(recs []recording) error {
 	var fresh []*shipment
-	for _, r := range recs {
-		if r.mine && !r.sh.done {
-			e.accept(r.sh.ev)
+	for i := range recs {
+		if r := &recs[i]; r.mine && !r.sh.done {
+			r.freed = e.accept(r.sh.ev)
 			fresh = append(fresh, r.sh)
 		}
 	}
@@ -285,6 +287,18 @@ func (e *Enforcer) awaitQuorum(ctx context.Context, recs []recording) {
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
+}
+
+// awaitFreed waits until what settled reservations held too much is room for anyone.
+func (e *Enforcer) awaitFreed(ctx context.Context, recs []recording) {
+	var all transit
+	for _, r := range recs {
+		all.departures = append(all.departures, r.freed.departures...)
+		all.holders = append(all.holders, r.freed.holders...)
+	}
+	slices.Sort(all.holders)
+	all.holders = slices.Compact(all.holders)
+	e.arrive(ctx, all)
 }
 
 // conclude turns what is known of the shipment into the item's outcome.

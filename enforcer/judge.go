@@ -18,13 +18,14 @@ const (
 type proof struct {
 	limit, used, room int64
 	holder            fsm.NodeNum
+	asHolder          bool // N5: it stands only while a leader is heard
 }
 
 // judge says whether a fits, or why it does not. It refuses only on a proof:
 //
 //	N1  limit − used − Σlease[dead] < a
 //	N5  this node holds the rest, every live node has given up what it had, and
-//	    free + avail < a
+//	    free + avail + releasing < a
 //
 // what N3 adds is another holder's N1 or N5. Anything else may still change.
 //
@@ -57,8 +58,9 @@ func (s *slot) judge(a int64, reserve bool) (verdict, proof) {
 	if !reserve && room >= a {
 		return fits, p
 	}
-	if s.b.Holder == s.me && s.allAck && room < a {
-		p.room = max(0, room)
+	// What this node is giving back itself, as when it ends the consolidation, is room on its way.
+	if room = satAdd(room, s.releasing); s.b.Holder == s.me && s.allAck && room < a {
+		p.room, p.asHolder = max(0, room), true
 		return refused, p
 	}
 	return short, p

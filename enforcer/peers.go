@@ -153,7 +153,10 @@ type EventResult struct {
 }
 
 // HoldsRequest asks what a node has set aside of budgets.
+//
+// With Index it also waits until the node has applied that much of the log.
 type HoldsRequest struct {
+	Index   uint64          `msgpack:"i,omitempty"`
 	Budgets []fsm.BudgetKey `msgpack:"b"` // at most maxHoldsBudgets
 }
 

@@ -65,11 +65,12 @@ func (e *Enforcer) release(ctx context.Context, id resID, account string) (Relea
 		}
 		return reply, nil
 	}
-	return e.releaseHere(id, account), nil
+	return e.releaseHere(ctx, id, account), nil
 }
 
-// releaseHere frees a reservation of this node. A repeat is answered as the first call was.
-func (e *Enforcer) releaseHere(id resID, account string) (reply ReleaseReply) {
+// releaseHere frees a reservation of this node and waits until that is room for
+// anyone. A repeat is answered as the first call was.
+func (e *Enforcer) releaseHere(ctx context.Context, id resID, account string) (reply ReleaseReply) {
 	now, ended := e.now(), false
 	var held []heldLine
 	e.table.with(id, func(sh *tableShard, r *reservation, past *ending) {
@@ -89,7 +90,9 @@ func (e *Enforcer) releaseHere(id resID, account string) (reply ReleaseReply) {
 		}
 	})
 	if ended {
-		e.free(id, held)
+		t := e.free(id, held)
+		e.arrive(ctx, t)
+		e.notices.delivered(ctx, id, held)
 	}
 	return reply
 }
@@ -106,7 +109,8 @@ func (e *Enforcer) endReservation(sh *tableShard, r *reservation, how ending) []
 }
 
 // free gives back what a reservation held: here at once, elsewhere by a cancel.
-func (e *Enforcer) free(id resID, held []heldLine) {
+// It returns what has to travel from here.
+func (e *Enforcer) free(id resID, held []heldLine) (t transit) {
 	e.notices.cancel(id, e.boot.Load(), held)
 	for _, h := range held {
 		if h.On != e.c.Node {
@@ -115,9 +119,11 @@ func (e *Enforcer) free(id resID, held []heldLine) {
 		// The slot is there: it is not dropped while something is held in it.
 		if s := e.book.find(h.Budget); s != nil {
 			e.give(s, h.Amount)
+			t.depart(s)
 		}
 	}
 	e.journalEnd(id)
+	return t
 }
 
 func (e *Enforcer) journalEnd(id resID) {

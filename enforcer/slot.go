@@ -61,6 +61,8 @@ type slot struct {
 	overdraft int64 // own accepted, unsettled amounts that no lease covers
 	releasing int64 // given back, not yet seen applied
 	drained   int64 // the part of releasing that DrainNode gives back; see Enforcer.Drain
+	given     int64 // put into releases in all; with returned it tells when room has arrived
+	returned  int64 // of given, seen applied
 	debt      int64 // what settled beyond its hold
 	floor     int64
 	gone      bool
