@@ -11,7 +11,8 @@
 // reservation.go keep what is held, decision.go fills the answer.
 //
 // What happens comes in through applied.go; agent.go sends what want.go decides;
-// notices.go sees cancels and confirms through; accept.go charges an event before
+// notices.go sees cancels and confirms through; transit.go waits until what was
+// set free is room for anyone; accept.go charges an event before
 // ship.go ships it; boot.go and drain.go begin and end a session; journal.go and
 // outbox.go are what survives it; server.go is HTTP.
 package enforcer
