@@ -5,7 +5,7 @@
 // decisions by code, latencies, and whether ledger, balances and the trace's own
 // sums agree to the unit.
 //
-// Load sends check+reserve at a fixed rate, to read latencies off.
+// Load sends checks at a fixed rate, to read latencies off.
 //
 // Both are open loop: a call starts when the trace says, whether or not earlier
 // ones have been answered, and its latency counts from that intended start. A
@@ -18,8 +18,10 @@
 //	tree.go     the tree, who calls, and the budgets
 //	account.go  making the account
 //	loop.go     the open loop
+//	pace.go     starting calls on time
 //	replay.go   a trace through check+reserve → ingest
-//	load.go     check+reserve at a fixed rate
+//	load.go     checks at a fixed rate
+//	scrape.go   what nodes say of themselves
 //	latency.go  histograms
 //	proof.go    ledger = balances = trace
 //	report.go   text and JSON

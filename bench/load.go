@@ -19,15 +19,17 @@ import (
 	"github.com/bursar-dev/bursar/client"
 )
 
-// Load is check+reserve at a fixed rate, spread evenly over the endpoints, each
-// settled by an event of half its amount that a Recorder ships in batches.
+// Load is checks at a fixed rate, spread evenly over the endpoints. Unless
+// CheckOnly, each reserves and is settled by an event of half its amount that a Recorder ships in batches.
 type Load struct {
+	CheckOnly bool
 	Account   string
 	Shape     Shape
 	Rate      int // calls a second
 	Duration  time.Duration
 	InFlight  int
 	Endpoints []string // data plane base URLs
+	Admins    []string // control plane base URLs of all nodes, to read metrics from
 	Token     string
 
 	Data     *client.Client
@@ -67,6 +69,7 @@ type LoadReport struct {
 	Behind  time.Duration  `json:"behind_ns"`
 	Check   Quantiles      `json:"check"`
 	Events  uint64         `json:"events"` // acknowledged
+	Local   float64        `json:"local"`  // share of decided checks that nodes answered from memory, of those named by Admins
 }
 
 // loadRun is a load under way.
@@ -104,6 +107,10 @@ func (l *Load) Run(ctx context.Context) (*LoadReport, error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
+	before, err := scrapeLocality(ctx, l.Admins)
+	if err != nil {
+		return nil, err
+	}
 	who := t.callers(n, 1)
 	at := map[string]int{}
 	for i, id := range t.leaves {
@@ -111,7 +118,7 @@ func (l *Load) Run(ctx context.Context) (*LoadReport, error) {
 	}
 	start := time.Now()
 	gap := time.Second / time.Duration(l.Rate)
-	behind, err := openLoop(ctx, n, l.InFlight,
+	behind, err := openLoop(ctx, n, l.InFlight, pace,
 		func(i int) time.Duration { return time.Duration(i) * gap },
 		func(i int, intended time.Time) {
 			r.call(ctx, i, at[who[i]], intended)
@@ -122,12 +129,15 @@ func (l *Load) Run(ctx context.Context) (*LoadReport, error) {
 	elapsed := time.Since(start)
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxLatency)
 	defer cancel()
-	if err := errors.Join(err, r.record.Close(closeCtx)); err != nil {
+	after, scrapeErr := scrapeLocality(closeCtx, l.Admins)
+	if err := errors.Join(err, scrapeErr, r.record.Close(closeCtx)); err != nil {
 		return nil, err
 	}
+	ran := after.since(before)
 	return &LoadReport{
 		Rate: l.Rate, Calls: n, Decided: r.decided, Retried: int(r.retried.Load()), Elapsed: elapsed, Behind: behind,
 		Check: r.latency.Quantiles(), Events: r.record.Stats().Accepted,
+		Local: ran.local / max(1, ran.decided),
 	}, nil
 }
 
@@ -141,10 +151,11 @@ func (r *loadRun) prepare() error {
 		r.uris = append(r.uris, u)
 	}
 	for _, id := range r.leaves {
-		body, err := json.Marshal(client.CheckRequest{
-			Account: r.Account, Entities: []string{id}, ReserveTTLMS: reserveTTL.Milliseconds(),
-			Usage: client.Usage{"requests": 1, "tokens": loadCallTokens},
-		})
+		check := client.CheckRequest{Account: r.Account, Entities: []string{id}, Usage: client.Usage{"requests": 1, "tokens": loadCallTokens}}
+		if !r.CheckOnly {
+			check.ReserveTTLMS = reserveTTL.Milliseconds()
+		}
+		body, err := json.Marshal(check)
 		if err != nil {
 			return err
 		}
@@ -213,9 +224,9 @@ func (r *LoadReport) WriteText(w io.Writer) error {
 	for _, code := range sortedKeys(r.Decided) {
 		fmt.Fprintf(tw, "%s\t%d\t\n", strings.ReplaceAll(code, "_", " "), r.Decided[code])
 	}
-	fmt.Fprintf(tw, "retried\t%d\t\nevents recorded\t%d\t\n\n", r.Retried, r.Events)
+	fmt.Fprintf(tw, "retried\t%d\t\nfrom memory\t%.2f %%\t\nevents recorded\t%d\t\n\n", r.Retried, 100*r.Local, r.Events)
 	fmt.Fprint(tw, "latency (ms)\tp50\tp90\tp99\tp99.9\tmax\t\n")
-	writeQuantiles(tw, "check + reserve", r.Check)
+	writeQuantiles(tw, "check", r.Check)
 	writeBehind(tw, r.Behind)
 	return tw.Flush()
 }

@@ -15,7 +15,8 @@ import (
 //
 // behind reports how late the latest call was started, so that a reader of the
 // figures can tell a slow server from a generator that could not keep up.
-func openLoop(ctx context.Context, n, workers int, offset func(i int) time.Duration, do func(i int, intended time.Time)) (behind time.Duration, err error) {
+// wait is sleepUntil or pace.
+func openLoop(ctx context.Context, n, workers int, wait func(context.Context, time.Time) bool, offset func(i int) time.Duration, do func(i int, intended time.Time)) (behind time.Duration, err error) {
 	type job struct {
 		i        int
 		intended time.Time
@@ -36,18 +37,11 @@ func openLoop(ctx context.Context, n, workers int, offset func(i int) time.Durat
 		})
 	}
 	start := time.Now()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 feed:
 	for i := range n {
 		intended := start.Add(offset(i))
-		if wait := time.Until(intended); wait > 0 {
-			timer.Reset(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				break feed
-			}
+		if time.Until(intended) > 0 && !wait(ctx, intended) {
+			break
 		}
 		select {
 		case jobs <- job{i, intended}:

@@ -86,7 +86,7 @@ func (r *Replay) Run(ctx context.Context) (*Report, error) {
 		return nil, fmt.Errorf("making the account: %w", err)
 	}
 	start := time.Now()
-	behind, err := openLoop(ctx, len(r.Calls), r.InFlight,
+	behind, err := openLoop(ctx, len(r.Calls), r.InFlight, pace,
 		func(i int) time.Duration { return time.Duration(float64(r.Calls[i].Offset) / r.Speed) },
 		func(i int, intended time.Time) {
 			n.call(ctx, i, intended)

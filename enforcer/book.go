@@ -94,6 +94,26 @@ func (b *book) each(f func(*slot)) {
 	}
 }
 
+// states counts the slots by who gives their budgets out.
+func (b *book) states() map[string]int {
+	n := map[string]int{"leased": 0, "held": 0, "held_elsewhere": 0, "not_leased": 0}
+	b.each(func(s *slot) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch {
+		case !s.b.Leased:
+			n["not_leased"]++
+		case s.b.Holder == 0:
+			n["leased"]++
+		case s.elsewhere():
+			n["held_elsewhere"]++
+		default:
+			n["held"]++
+		}
+	})
+	return n
+}
+
 // sweep drops the slots that f picks and that are idle. f is called with the slot locked.
 func (b *book) sweep(f func(*slot) bool) (dropped int) {
 	for i := range b.shards {

@@ -29,6 +29,11 @@ const (
 
 var (
 	descSlow       = describe("checks_slow_total", "Checks that needed more than this node's memory, by what they did.", "path")
+	descLocal      = describe("checks_local_total", "Checks answered from this node's memory.")
+	descAsks       = describe("lease_asks_total", "Times this node asked for more of a budget.")
+	descReleases   = describe("lease_releases_total", "Times this node gave part of a budget back.")
+	descExpired    = describe("reservations_expired_total", "Reservations that ended by themselves.")
+	descBudgets    = describe("lease_budgets", "Budgets this node has an account of: leased to it in part, held by it (the rest is here), held by another node, or not leased.", "state")
 	descLive       = describe("reservations_live", "Reservations this node has given out that hold something.")
 	descOutbox     = describe("outbox_events", "Accepted events that are not settled yet.")
 	descOutboxSize = describe("outbox_bytes", "Encoded size of the accepted events that are not settled yet.")
@@ -116,7 +121,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, c := range m.all {
 		c.Describe(out)
 	}
-	for _, d := range []*prometheus.Desc{descSlow, descLive, descOutbox, descOutboxSize, descOutboxAge,
+	for _, d := range []*prometheus.Desc{descSlow, descLocal, descAsks, descReleases, descExpired, descBudgets, descLive, descOutbox, descOutboxSize, descOutboxAge,
 		descWrites, descRecords, descErrors, descReady} {
 		out <- d
 	}
@@ -136,6 +141,13 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	stats := m.e.Stats()
 	counter(descSlow, stats.Waited.Load(), "waited")
 	counter(descSlow, stats.Drawn.Load(), "drawn")
+	counter(descLocal, stats.Local.Load())
+	counter(descAsks, stats.Asks.Load())
+	counter(descReleases, stats.Releases.Load())
+	counter(descExpired, stats.Expired.Load())
+	for state, n := range m.e.book.states() {
+		out <- prometheus.MustNewConstMetric(descBudgets, prometheus.GaugeValue, float64(n), state)
+	}
 	gauge(descLive, float64(m.e.table.count.Load()))
 	events, bytes, age := m.e.ship.depth(m.e.now())
 	gauge(descOutbox, float64(events))

@@ -21,7 +21,7 @@ import (
 // benchCmd is `bursar bench`.
 type benchCmd struct {
 	Replay benchReplayCmd `cmd:"" help:"Replay a trace of model calls and prove that ledger, balances and trace agree."`
-	Load   benchLoadCmd   `cmd:"" help:"Send check+reserve at a fixed rate and report latencies."`
+	Load   benchLoadCmd   `cmd:"" help:"Send checks at a fixed rate and report latencies."`
 }
 
 // benchTarget says where a load goes and what tree it is spread over.
@@ -51,8 +51,9 @@ type benchReplayCmd struct {
 // benchLoadCmd is `bursar bench load`.
 type benchLoadCmd struct {
 	benchTarget
-	Rate     int           `help:"Calls a second." default:"1000"`
-	Duration time.Duration `help:"How long." default:"30s"`
+	Rate      int           `help:"Calls a second." default:"1000"`
+	Duration  time.Duration `help:"How long." default:"30s"`
+	CheckOnly bool          `help:"Check without reserving, and record nothing."`
 }
 
 // Run replays the trace. Books that do not agree are a failure.
@@ -115,8 +116,8 @@ func (c *benchLoadCmd) Run(ctx context.Context, k *kong.Context) error {
 	defer data.Close()
 	defer admin.Close()
 	l := &bench.Load{
-		Account: c.Account, Shape: c.shape(), Rate: c.Rate, Duration: c.Duration, InFlight: c.InFlight,
-		Endpoints: c.Endpoint, Token: c.Token, Data: data, Admin: admin,
+		Account: c.Account, Shape: c.shape(), CheckOnly: c.CheckOnly, Rate: c.Rate, Duration: c.Duration, InFlight: c.InFlight,
+		Endpoints: c.Endpoint, Admins: c.Admin, Token: c.Token, Data: data, Admin: admin,
 	}
 	if err := l.Validate(); err != nil {
 		return usageError{err}
