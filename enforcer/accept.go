@@ -25,7 +25,9 @@ func (e *Enforcer) resolve(ev *fsm.Event) error {
 		}
 	}
 	given := len(sc.usage)
-	sc.deriveTokens()
+	if err := sc.deriveTokens(); err != nil {
+		return err
+	}
 	if len(sc.usage) > given {
 		ev.Usage = addQuantity(slices.Clone(ev.Usage), fsm.CapTokens, sc.usage[given].amount)
 	}

@@ -74,6 +74,7 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 		e.reread(c)
 	}
 	e.applied.Store(c.Index)
+	e.beginSession()
 	e.ship.complete()
 	for _, id := range ended {
 		e.journalEnded(id)
@@ -263,14 +264,16 @@ func (e *Enforcer) readNodes() {
 	e.staleness.Store(int64(staleness))
 	e.roster.Store(r)
 	e.removed.Store(r.self.RemovedAt != 0)
-	if boot := e.boot.Load(); boot != 0 && r.self.Boot == boot {
-		e.beginSession()
-	}
 }
 
-// beginSession is called when this node's boot is seen applied: what earlier
-// sessions sent is void from here on, so admitting may begin.
+// beginSession lets admitting begin once this node's boot is seen applied: what
+// earlier sessions sent is void from there on. It comes after the slots have
+// taken over everything up to that entry, for until then they may show a lease that an
+// old release or an old line has shrunk.
 func (e *Enforcer) beginSession() {
+	if boot := e.boot.Load(); boot == 0 || e.roster.Load().self.Boot != boot {
+		return
+	}
 	e.beginOnce.Do(func() {
 		e.begun.Store(true)
 		close(e.begin)

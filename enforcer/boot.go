@@ -74,7 +74,7 @@ func (e *Enforcer) setSession(boot uint64) error {
 // What was settled while this node was away holds nothing any more.
 func (e *Enforcer) restoreHolds(restored journalState) error {
 	for _, r := range restored.Reservations {
-		settled, err := e.m.ReservationSettled(r.ID.String())
+		settled, err := e.m.ReservationSettled(r.Account, r.ID.String())
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (e *Enforcer) restoreHolds(restored journalState) error {
 		}
 	}
 	for _, d := range restored.Draws {
-		settled, err := e.m.ReservationSettled(d.ID.String())
+		settled, err := e.m.ReservationSettled(e.accountOf(d.Holds), d.ID.String())
 		if err != nil {
 			return err
 		}
@@ -242,22 +242,35 @@ func (e *Enforcer) sweep(now time.Time) {
 // reviewHolds ends reservations and draws that were settled in entries a
 // snapshot has swallowed.
 func (e *Enforcer) reviewHolds() {
-	var ids []resID
-	e.table.each(func(_ *tableShard, r *reservation) { ids = append(ids, r.id) })
-	for _, id := range ids {
-		if e.settledAway(id) {
+	owners := make(map[resID]string)
+	e.table.each(func(_ *tableShard, r *reservation) { owners[r.id] = r.account })
+	for id, account := range owners {
+		if e.settledAway(account, id) {
 			e.endSettled(id)
 		}
 	}
-	for _, id := range e.draws.ids() {
-		if e.settledAway(id) {
+	for id, holds := range e.draws.made() {
+		if e.settledAway(e.accountOf(holds), id) {
 			e.giveDraw(id, e.draws.remove(id))
 		}
 	}
 }
 
-func (e *Enforcer) settledAway(id resID) bool {
-	settled, err := e.m.ReservationSettled(id.String())
+// accountOf returns whose budgets the holds are; empty if none of them exists any more.
+func (e *Enforcer) accountOf(holds []Hold) (account string) {
+	e.m.View(func(v *fsm.View) {
+		for _, h := range holds {
+			if a := v.AssignmentByNum(h.Budget.Assignment); a != nil {
+				account = a.Account
+				return
+			}
+		}
+	})
+	return account
+}
+
+func (e *Enforcer) settledAway(account string, id resID) bool {
+	settled, err := e.m.ReservationSettled(account, id.String())
 	if err != nil {
 		e.log.Error("a reservation could not be looked up", "reservation", id, "error", err)
 	}
@@ -316,8 +329,21 @@ func (e *Enforcer) payDebts(ctx context.Context) {
 
 // syncDraws tells every other node which draws of this node's earlier sessions
 // still stand behind a reservation. It goes on until all have heard or are gone.
+//
+// After a crash of the machine the journal's tail may be missing, and with it
+// reservations that callers still work under: their draws stay until the last of them has expired.
 func (e *Enforcer) syncDraws(ctx context.Context) {
+	if wait := time.Until(time.UnixMilli(e.admitFrom.Load())); wait > 0 && !sleep(ctx, wait) {
+		return
+	}
 	keep := make(map[fsm.NodeNum][]string)
+	e.ship.pending(func(ev *fsm.Event) {
+		for i := range ev.Lines {
+			if on := ev.Lines[i].On; on != 0 && on != e.c.Node && ev.Reservation != "" {
+				keep[on] = append(keep[on], ev.Reservation)
+			}
+		}
+	})
 	boot := e.boot.Load()
 	e.table.each(func(_ *tableShard, r *reservation) {
 		told := make(map[fsm.NodeNum]bool)

@@ -65,7 +65,9 @@ func (e *Enforcer) read(c *Call, sc *scratch) (*accountPlans, error) {
 			return nil, err
 		}
 	}
-	sc.deriveTokens()
+	if err := sc.deriveTokens(); err != nil {
+		return nil, err
+	}
 	for _, id := range c.Entities {
 		if len(id) == 0 || len(id) > fsm.MaxIDBytes {
 			return nil, &RequestError{Field: "entities", Message: fmt.Sprintf("an id is 1 to %d bytes", fsm.MaxIDBytes)}
@@ -107,7 +109,7 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 	var w *waiter
 	for {
 		v, t, p := sc.worst(reserve)
-		if p.asHolder && !e.heardLately() {
+		if p.byHearsay && !e.heardLately() {
 			return ErrUnavailable
 		}
 		switch v {

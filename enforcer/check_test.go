@@ -61,6 +61,9 @@ func toks(n int64) fsm.Quantity { return fsm.Quantity{Capability: fsm.CapTokens,
 // TestGrantedCallsAllocateNothing covers a chain of five levels with two
 // capabilities each, a check and a reservation, the real journal included.
 func TestGrantedCallsAllocateNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	s := newSim(t, 1, 1)
 	defer s.close()
 	s.deep(5, fsm.CapRequests, fsm.CapTokens)

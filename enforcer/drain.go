@@ -19,6 +19,14 @@ func (e *Enforcer) Drain(ctx context.Context) error {
 	if err := e.ship.drained(ctx); err != nil {
 		return fmt.Errorf("drain: ship the outbox: %w", err)
 	}
+	// Whoever passed the gate before it closed is out after this pause.
+	e.closed.Store(true)
+	if !sleep(ctx, e.c.AskWait+tick) {
+		return fmt.Errorf("drain: %w", ctx.Err())
+	}
+	if err := e.ship.drained(ctx); err != nil {
+		return fmt.Errorf("drain: ship the outbox: %w", err)
+	}
 	e.agent.stop()
 	for {
 		releases, parts := e.agent.inFlight()

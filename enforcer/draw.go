@@ -36,6 +36,8 @@ func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc
 		if !sc.hold(e, true) {
 			return false, nil
 		}
+		sc.tentative(1)
+		defer sc.tentative(-1)
 		id = e.table.newID(rand.Uint32())
 		text = id.String()
 	}
@@ -62,6 +64,15 @@ func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc
 		return true, nil
 	}
 	return false, e.pause(ctx, until)
+}
+
+// tentative marks what is held here as taken for the time of a draw only, or ends that.
+func (sc *scratch) tentative(sign int64) {
+	for i := range sc.targets {
+		if t := &sc.targets[i]; t.drawn == 0 {
+			t.slot.tentative.Add(sign * t.amount)
+		}
+	}
 }
 
 // drawAll asks each holder in turn until one does not say yes. t is a target

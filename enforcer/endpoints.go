@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -37,11 +38,12 @@ func (s *server) decide(c *Call, d *Decision) error {
 	at := time.Now()
 	d.Reset()
 	err := s.e.Check(context.Background(), c, d)
-	code := d.Code
-	if err != nil {
-		code = codeUnavailable
+	switch {
+	case err == nil:
+		s.metrics.checked(d.Code, time.Since(at))
+	case errors.Is(err, ErrUnavailable):
+		s.metrics.checked(codeUnavailable, time.Since(at))
 	}
-	s.metrics.checked(code, time.Since(at))
 	return err
 }
 

@@ -56,6 +56,7 @@ type Enforcer struct {
 
 	boot      atomic.Uint64 // this process's session
 	begun     atomic.Bool   // the session is applied: admitting may begin
+	closed    atomic.Bool   // the last lease is about to be given back: no event is taken any more
 	begin     chan struct{} // closed then
 	beginOnce sync.Once
 	admitFrom atomic.Int64 // Unix milliseconds: the watermark to wait for after a crash of the machine

@@ -134,17 +134,17 @@ func (t *drawTable) age(now int64) {
 	}
 }
 
-// ids returns the draws that were made.
-func (t *drawTable) ids() []resID {
+// made returns the draws that were made, with copies of their holds.
+func (t *drawTable) made() map[resID][]Hold {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var ids []resID
+	all := make(map[resID][]Hold)
 	for id, d := range t.byID {
 		if d.made {
-			ids = append(ids, id)
+			all[id] = slices.Clone(d.holds)
 		}
 	}
-	return ids
+	return all
 }
 
 // orphans takes out the draws of nodes that were removed before a time: nobody
@@ -242,7 +242,7 @@ func (e *Enforcer) tryDraw(req *DrawRequest, keep bool) (slots []*slot, reply *D
 		case elsewhere:
 			return nil, &DrawReply{Status: DrawNotHolder, Budget: h.Budget}, nil, 0
 		case refused, tooLarge:
-			if p.asHolder && !e.heardLately() {
+			if p.byHearsay && !e.heardLately() {
 				return nil, &DrawReply{Status: DrawUnavailable}, nil, 0
 			}
 			return nil, &DrawReply{Status: DrawRefused, Budget: h.Budget, Used: p.used, Room: min(p.room, h.Amount-1)}, nil, 0

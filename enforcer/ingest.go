@@ -74,6 +74,9 @@ func (e *Enforcer) mayIngest() error {
 	if !e.begun.Load() {
 		return errStarting
 	}
+	if e.closed.Load() {
+		return errDraining
+	}
 	return e.ship.health()
 }
 
@@ -102,6 +105,8 @@ func (it *ingestItem) rejectResolve(err error) {
 		it.reject(RejectNoAccount, "account %s does not exist", it.ev.Account)
 	case errors.As(err, &bad) && bad.Field == "entities":
 		it.reject(RejectEntities, "%s %s", bad.Field, bad.Message)
+	case errors.As(err, &bad) && bad.Field == fieldTokens:
+		it.reject(RejectAmount, "%s %s", bad.Field, bad.Message)
 	case errors.As(err, &bad):
 		it.reject(RejectCapability, "%s %s", bad.Field, bad.Message)
 	default:
@@ -298,6 +303,8 @@ func (e *Enforcer) awaitFreed(ctx context.Context, recs []recording) {
 	}
 	slices.Sort(all.holders)
 	all.holders = slices.Compact(all.holders)
+	ctx, cancel := context.WithTimeout(ctx, transitWait)
+	defer cancel()
 	e.arrive(ctx, all)
 }
 

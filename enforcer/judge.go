@@ -18,19 +18,19 @@ const (
 type proof struct {
 	limit, used, room int64
 	holder            fsm.NodeNum
-	asHolder          bool // N5: it stands only while a leader is heard
+	byHearsay         bool // it stands only while a leader is heard: who is dead, what is on its way
 }
 
 // judge says whether a fits, or why it does not. It refuses only on a proof:
 //
 //	N1  limit − used − Σlease[dead] < a
 //	N5  this node holds the rest, every live node has given up what it had, and
-//	    free + avail + releasing < a
+//	    free + avail + releasing + tentative < a
 //
 // what N3 adds is another holder's N1 or N5. Anything else may still change.
 //
-// A check that reserves nothing also fits where the free pool has room: an ask
-// would get it, so there is no need to send one.
+// A check that reserves nothing also fits where the free pool has room and
+// nobody holds the rest: an ask would get it, so there is no need to send one.
 //
 // s.mu is held.
 func (s *slot) judge(a int64, reserve bool) (verdict, proof) {
@@ -45,22 +45,20 @@ func (s *slot) judge(a int64, reserve bool) (verdict, proof) {
 	}
 	if left := satSub(s.b.Left(), s.dead); left < a {
 		p.room = max(0, min(p.room, left))
+		p.byHearsay = s.b.Left() >= a
 		return refused, p
 	}
-	pool := s.freePool()
 	if s.elsewhere() {
-		if !reserve && pool >= a {
-			return fits, p
-		}
 		return elsewhere, p
 	}
-	room := satAdd(pool, avail)
+	room := satAdd(s.freePool(), avail)
 	if !reserve && room >= a {
 		return fits, p
 	}
-	// What this node is giving back itself, as when it ends the consolidation, is room on its way.
-	if room = satAdd(room, s.releasing); s.b.Holder == s.me && s.allAck && room < a {
-		p.room, p.asHolder = max(0, room), true
+	// What this node is giving back itself, as when it ends the consolidation, is
+	// room on its way, and what a call has taken while it draws elsewhere may be.
+	if room = satAdd(room, satAdd(s.releasing, s.tentative.Load())); s.b.Holder == s.me && s.allAck && room < a {
+		p.room, p.byHearsay = max(0, room), true
 		return refused, p
 	}
 	return short, p

@@ -55,21 +55,28 @@ func (sc *scratch) addUsage(e *Enforcer, capability []byte, amount int64) error 
 }
 
 // deriveTokens adds tokens = input + output where they were not given.
-func (sc *scratch) deriveTokens() {
+func (sc *scratch) deriveTokens() error {
 	var sum int64
 	derive := false
 	for i := range sc.usage {
 		switch sc.usage[i].unit {
 		case unitTokens:
-			return
+			return nil
 		case unitInput, unitOutput:
 			sum, derive = satAdd(sum, sc.usage[i].amount), true
 		}
 	}
-	if derive {
-		sc.usage = append(sc.usage, unitAmount{unit: unitTokens, amount: min(sum, fsm.MaxAmount)})
+	if sum > fsm.MaxAmount {
+		return &RequestError{Field: fieldTokens, Message: fmt.Sprintf("which is input_tokens + output_tokens, must be between 0 and %d", fsm.MaxAmount)}
 	}
+	if derive {
+		sc.usage = append(sc.usage, unitAmount{unit: unitTokens, amount: sum})
+	}
+	return nil
 }
+
+// fieldTokens is the field of the amount that is derived when it is not given.
+const fieldTokens = "usage." + fsm.CapTokens
 
 // addEntity takes one named entity over.
 func (sc *scratch) addEntity(e *Enforcer, c *catalog, ap *accountPlans, entity []byte) {

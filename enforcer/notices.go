@@ -36,7 +36,7 @@ const (
 	maxNotices         = 1 << 16 // open at once; beyond it nothing more is drawn
 	maxNoticesInFlight = 64
 	noticeAgain        = 100 * time.Millisecond
-	noticeTimeout      = time.Second
+	noticeTimeout      = 300 * time.Millisecond
 )
 
 func newNotices(e *Enforcer) *notices {

@@ -18,7 +18,7 @@ const (
 	RejectTime        = "invalid_time"        // at: RFC 3339, not too far off
 	RejectModel       = "invalid_model"       // model: a string of at most 256 bytes
 	RejectMember      = "invalid_member"      // member: the same
-	RejectReservation = "invalid_reservation" // reservation: not the form of an id of ours
+	RejectReservation = "invalid_reservation" // reservation: no text of 1 to 128 bytes
 	RejectMetadata    = "invalid_metadata"    // metadata: at most 32 pairs of strings, 4 KiB together
 	RejectKeyUnknown  = "key_unknown"         // key: no such key
 	RejectNoAccount   = "account_unknown"     // the account does not exist
@@ -158,9 +158,6 @@ func (p *requestParser) eventField(it *ingestItem, bit fieldSet, f value) {
 		it.at(f)
 	case eventReservation:
 		ev.Reservation = it.text(RejectReservation, "reservation", f, fsm.MaxIDBytes)
-		if _, ok := parseResID([]byte(ev.Reservation)); !ok {
-			it.reject(RejectReservation, "reservation is not an id that a check has answered")
-		}
 	case eventMetadata:
 		p.eventMetadata(it, f)
 	}

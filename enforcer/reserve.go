@@ -91,6 +91,8 @@ func (e *Enforcer) releaseHere(ctx context.Context, id resID, account string) (r
 	})
 	if ended {
 		t := e.free(id, held)
+		ctx, cancel := context.WithTimeout(ctx, transitWait)
+		defer cancel()
 		e.arrive(ctx, t)
 		e.notices.delivered(ctx, id, held)
 	}

@@ -125,6 +125,11 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 	case err != nil:
 		d.calls -= amount
 		d.unknown++
+		if s.lossy() {
+			// The answer of a draw was lost, perhaps: what it set aside is on its way
+			// back until a cancel has got through.
+			d.returned = append(d.returned, giving{time.Now(), amount})
+		}
 		if !errors.Is(err, ErrUnavailable) {
 			s.t.Errorf("check: %v", err)
 		}

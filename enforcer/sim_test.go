@@ -191,6 +191,13 @@ func (s *sim) chance(percent func(faults) int) bool {
 	return s.rng.IntN(100) < percent(s.faults)
 }
 
+// lossy reports whether messages are being lost.
+func (s *sim) lossy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.faults.lose > 0
+}
+
 func (s *sim) between(lo, hi time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

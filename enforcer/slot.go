@@ -39,7 +39,10 @@ type slot struct {
 
 	avail atomic.Int64
 	taken atomic.Int64 // admitted in all; the agent derives the rate from it
-	low   atomic.Int64 // below this much avail more is asked for at once
+	// tentative is the part of held that calls have taken which still draw on
+	// another node, and give back if that refuses.
+	tentative atomic.Int64
+	low       atomic.Int64 // below this much avail more is asked for at once
 
 	// Copies of terms for readers that take no lock. They may be a moment apart.
 	limit  atomic.Int64

@@ -48,29 +48,30 @@ func (t *transit) depart(s *slot) {
 }
 
 // arrived reports whether the room has left this node for good: applied, or
-// taken by others on the way, or here to stay. holder is who has it now.
-func (d departure) arrived() (done bool, holder fsm.NodeNum) {
+// taken by others on the way, or here to stay. holder is who has it now, and
+// at what log index.
+func (d departure) arrived() (done bool, holder fsm.NodeNum, index uint64) {
 	d.s.mu.Lock()
 	defer d.s.mu.Unlock()
 	switch {
 	case d.s.gone || !d.s.elsewhere():
-		return true, 0
+		return true, 0, 0
 	case d.s.returned >= d.target, d.s.avail.Load() <= 0 && d.s.releasing == 0:
-		return true, d.s.b.Holder
+		return true, d.s.b.Holder, d.s.index
 	}
-	return false, 0
+	return false, 0, 0
 }
 
-// arrive waits until what t set free is room wherever refusals are proven, for at most transitWait.
+// arrive waits until what t set free is room wherever refusals are proven, or ctx ends.
 func (e *Enforcer) arrive(ctx context.Context, t transit) {
 	if len(t.departures)+len(t.holders) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, transitWait)
-	defer cancel()
+	index := e.applied.Load()
 	for _, d := range t.departures {
 		poll(ctx, func() bool {
-			done, holder := d.arrived()
+			done, holder, at := d.arrived()
+			index = max(index, at)
 			if done && holder != 0 && !slices.Contains(t.holders, holder) {
 				t.holders = append(t.holders, holder)
 			}
@@ -79,14 +80,12 @@ func (e *Enforcer) arrive(ctx context.Context, t transit) {
 	}
 	for _, node := range t.holders {
 		// On an error the holder is cut off or gone, and refuses nothing.
-		_ = e.peers.Call(ctx, node, MethodHolds, &HoldsRequest{Index: e.applied.Load()}, &HoldsReply{})
+		_ = e.peers.Call(ctx, node, MethodHolds, &HoldsRequest{Index: index}, &HoldsReply{})
 	}
 }
 
-// delivered waits until every notice of a reservation has been answered, for at most transitWait.
+// delivered waits until every notice of a reservation has been answered, or ctx ends.
 func (n *notices) delivered(ctx context.Context, id resID, held []heldLine) {
-	ctx, cancel := context.WithTimeout(ctx, transitWait)
-	defer cancel()
 	for _, h := range held {
 		if h.On != n.e.c.Node {
 			poll(ctx, func() bool { return !n.isOpen(noticeKey{id, h.On}) })

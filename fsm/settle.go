@@ -50,7 +50,7 @@ func (t *txn) settleEvent(e *Event) (EventOutcome, []Line) {
 	t.put(ledgerKey(e.Account, line.Seq), &line)
 	t.put(key, dedup{Hash: e.Hash, Seq: line.Seq})
 	if e.Reservation != "" && len(e.Reservation) <= MaxIDBytes {
-		t.markSettled(e.Reservation)
+		t.markSettled(e.Account, e.Reservation)
 	}
 	return Settled, line.Event.Lines
 }
@@ -76,11 +76,11 @@ func (t *txn) settleLine(e *Event, l *Line) *cachedBudget {
 	return b
 }
 
-// markSettled remembers that a reservation was settled, and forgets those of
-// the hour that has just gone out of reach.
-func (t *txn) markSettled(reservation string) {
+// markSettled remembers that a reservation was settled by an event of account,
+// and forgets those of the hour that has just gone out of reach.
+func (t *txn) markSettled(account, reservation string) {
 	hour := hourOf(t.s.now)
-	t.put(reservationKey(hour, reservation), t.s.now)
+	t.put(reservationKey(hour, marker(account, reservation)), t.s.now)
 	if hour >= t.s.settledFrom+settledHours {
 		from := hour - settledHours + 1
 		t.delRange([]byte{tableReservation}, reservationKey(from, ""))
@@ -88,3 +88,6 @@ func (t *txn) markSettled(reservation string) {
 		t.putCounters()
 	}
 }
+
+// marker names a settled reservation. An event ends only the holds of its own account; no account's id has a slash.
+func marker(account, reservation string) string { return account + "/" + reservation }

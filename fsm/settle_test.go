@@ -192,7 +192,7 @@ func TestSettledReservationIsRememberedForItsLife(t *testing.T) {
 	}
 	settled := func(id string) bool {
 		t.Helper()
-		ok, err := r.m.ReservationSettled(id)
+		ok, err := r.m.ReservationSettled("acme", id)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,9 +95,9 @@ func (m *Machine) Event(account, id string) (hash [32]byte, seq uint64, ok bool,
 	return d.Hash, d.Seq, ok, err
 }
 
-// ReservationSettled reports whether an event that names the reservation has
+// ReservationSettled reports whether an event of account that names the reservation has
 // been settled within the last MaxReserveTTL and some. Reads the store.
-func (m *Machine) ReservationSettled(id string) (bool, error) {
+func (m *Machine) ReservationSettled(account, id string) (bool, error) {
 	m.mu.RLock()
 	hour := hourOf(m.s.now)
 	m.mu.RUnlock()
@@ -106,7 +106,7 @@ func (m *Machine) ReservationSettled(id string) (bool, error) {
 			break
 		}
 		var at int64
-		if ok, err := m.get(reservationKey(hour-i, id), &at); ok || err != nil {
+		if ok, err := m.get(reservationKey(hour-i, marker(account, id)), &at); ok || err != nil {
 			return ok, err
 		}
 	}
