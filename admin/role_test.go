@@ -54,7 +54,7 @@ var roleMatrix = []roleCase{
 	{"GET", "/v1/tokens", "", 403, 200, 200, 200, 403, 200, 200, 200},
 	{"POST", "/v1/tokens", `{"name":"x","role":"root"}`, 403, 403, 403, 200, 403, 403, 403, 403},
 	{"POST", "/v1/tokens", `{"name":"x","role":"admin"}`, 403, 403, 200, 200, 403, 403, 403, 403},
-	{"POST", "/v1/tokens", `{"name":"x","role":"service","account":"acme"}`, 403, 403, 200, 200, 403, 403, 200, 403},
+	{"POST", "/v1/tokens", `{"name":"x","role":"service","account":"acme"}`, 403, 403, 200, 200, 403, 403, 200, 404},
 	{"POST", "/v1/tokens", `{"name":"x","role":"root","account":"acme"}`, 403, 403, 403, 200, 403, 403, 403, 403},
 	{"DELETE", "/v1/tokens/{root-token}", "", 403, 403, 403, 204, 403, 403, 404, 404},
 	{"DELETE", "/v1/tokens/{admin-token}", "", 403, 403, 204, 204, 403, 403, 404, 404},

@@ -104,6 +104,9 @@ func mayHandOut(who identity, t *fsm.Token) error {
 	if power(t.Role) > power(who.token.Role) {
 		return forbidden("role %s may not hand out or revoke role %s", who.token.Role, t.Role)
 	}
+	if t.Account != "" && !who.covers(t.Account) {
+		return notFound("there is no account %q", t.Account) // whether or not there is
+	}
 	if !who.covers(t.Account) {
 		return forbidden("a token of account %q handles tokens of that account only", who.bound())
 	}
