@@ -107,6 +107,8 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 	}
 	until := at.Add(e.c.AskWait)
 	var w *waiter
+	drawn := drawing{e: e}
+	defer drawn.cancel()
 	for {
 		v, t, p := sc.worst(reserve)
 		if p.byHearsay && !e.heardLately() {
@@ -124,6 +126,7 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 			e.deny(c, d, sc, t, p, v, now)
 			return nil
 		case short:
+			drawn.cancel() // a call that waits holds nothing
 			if w == nil {
 				var err error
 				if w, err = e.newWaiter(); err != nil {
@@ -136,7 +139,7 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 				return err
 			}
 		case elsewhere:
-			done, err := e.decideElsewhere(ctx, c, d, sc, ap, at, until)
+			done, err := e.decideElsewhere(ctx, c, d, sc, ap, &drawn, at, until)
 			if done || err != nil {
 				return err
 			}

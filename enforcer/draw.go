@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
@@ -22,15 +23,49 @@ const (
 	drawAgain = 5 * time.Millisecond
 )
 
+// drawing is what a call has asked other nodes to set aside. A draw whose answer
+// was lost may have been made: asking again for the same under the same id is
+// answered alike, while a new id would find its room taken by the old one.
+type drawing struct {
+	e    *Enforcer
+	id   resID // zero: nothing is asked for
+	held []heldLine
+}
+
+// ask returns the id under which to draw what sc marks as drawn.
+func (g *drawing) ask(sc *scratch) resID {
+	var held []heldLine
+	for i := range sc.targets {
+		if t := &sc.targets[i]; t.drawn != 0 {
+			held = append(held, heldLine{Budget: t.slot.key, Amount: t.amount, On: t.drawn})
+		}
+	}
+	if g.id == (resID{}) || !slices.Equal(held, g.held) {
+		g.cancel()
+		g.id, g.held = g.e.table.newID(rand.Uint32()), held
+	}
+	return g.id
+}
+
+// cancel frees what holders may have set aside. It goes out until it is answered.
+func (g *drawing) cancel() {
+	if g.id != (resID{}) {
+		g.e.notices.cancel(g.id, g.e.boot.Load(), g.held)
+		g.id = resID{}
+	}
+}
+
+// kept says that what was drawn belongs to a reservation now.
+func (g *drawing) kept() { g.id = resID{} }
+
 // decideElsewhere tries once. done is false if the call must be judged anew: the
 // holder has changed, could not answer, or something here was taken meanwhile.
-func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc *scratch, ap *accountPlans, at, until time.Time) (done bool, err error) {
+func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc *scratch, ap *accountPlans, drawn *drawing, at, until time.Time) (done bool, err error) {
 	now := at.UnixMilli()
 	reserve := c.ReserveTTL > 0
 	if e.notices.full() {
 		return false, ErrOverloaded // a draw that may have to be cancelled needs room for that
 	}
-	var id resID
 	text := ""
 	if reserve {
 		if !sc.hold(e, true) {
@@ -38,22 +73,24 @@ func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc
 		}
 		sc.tentative(1)
 		defer sc.tentative(-1)
-		id = e.table.newID(rand.Uint32())
-		text = id.String()
+		text = drawn.ask(sc).String()
 	}
 	e.counters.Drawn.Add(1)
 	status, t, p := e.drawAll(ctx, sc, text, until)
 	if status == DrawOK {
 		if reserve {
-			err = e.reserve(c, d, sc, ap, id, now)
+			err = e.reserve(c, d, sc, ap, drawn.id, now)
 		}
 		if err == nil {
+			drawn.kept()
 			e.fill(c, d, sc)
 			return true, nil
 		}
 	}
 	if reserve {
-		e.cancelDraws(sc, id)
+		if status != drawLost {
+			drawn.cancel()
+		}
 		sc.unhold(e, len(sc.targets), true)
 	}
 	switch {
@@ -65,6 +102,9 @@ func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc
 	}
 	return false, e.pause(ctx, until)
 }
+
+// drawLost is the outcome of a draw that no answer came to. It never crosses the network.
+const drawLost DrawStatus = 255
 
 // tentative marks what is held here as taken for the time of a draw only, or ends that.
 func (sc *scratch) tentative(sign int64) {
@@ -93,7 +133,7 @@ func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string,
 		asked = next
 		reply, err := e.drawOn(ctx, sc, reservation, next, until)
 		if err != nil {
-			return DrawUnavailable, t, p
+			return drawLost, t, p
 		}
 		if reply.Status == DrawOK {
 			continue
@@ -126,17 +166,6 @@ func (e *Enforcer) drawOn(ctx context.Context, sc *scratch, reservation string, 
 	defer cancel()
 	err = e.peers.Call(ctx, holder, MethodDraw, req, &reply)
 	return reply, err
-}
-
-// cancelDraws frees what holders may have set aside. The cancel goes out until it is answered.
-func (e *Enforcer) cancelDraws(sc *scratch, id resID) {
-	sc.holds = sc.holds[:0]
-	for i := range sc.targets {
-		if t := &sc.targets[i]; t.drawn != 0 {
-			sc.holds = append(sc.holds, heldLine{Budget: t.slot.key, Amount: t.amount, On: t.drawn})
-		}
-	}
-	e.notices.cancel(id, e.boot.Load(), sc.holds)
 }
 
 // pause waits a moment for the log to move.
