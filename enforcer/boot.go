@@ -98,7 +98,7 @@ func (e *Enforcer) restoreHolds(restored journalState) error {
 			e.journalEndDraw(d.ID)
 			continue
 		}
-		e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, holds: d.Holds}
+		e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, since: e.now(), holds: d.Holds}
 		for _, h := range d.Holds {
 			e.restoreHold(h.Budget, h.Amount)
 		}
@@ -170,6 +170,7 @@ func (e *Enforcer) Run(ctx context.Context, propose func(context.Context, fsm.Bo
 	}
 	running.Go(func() { e.ship.run(ctx) })
 	running.Go(func() { e.syncDraws(ctx) })
+	running.Go(func() { e.reviewDraws(ctx) })
 	running.Go(func() { e.payDebts(ctx) })
 	wait, cancel := context.WithTimeout(ctx, settleWait)
 	_ = e.ship.drained(wait) // best effort: recovering earlier is safe

@@ -39,7 +39,7 @@ func (e *Enforcer) Handle(ctx context.Context, from fsm.NodeNum, method Method, 
 			if !ok || id.node != e.c.Node {
 				return &ExtendReply{Code: CodeReservationUnknown}, nil
 			}
-			reply, err := e.extendHere(id, req.Account, req.TTLMS)
+			reply, err := e.extendHere(ctx, id, req.Account, req.TTLMS)
 			return &reply, err
 		})
 	case MethodRelease:
@@ -64,7 +64,7 @@ func (e *Enforcer) Handle(ctx context.Context, from fsm.NodeNum, method Method, 
 			return &Empty{}, nil
 		})
 	}
-	return nil, fmt.Errorf("method %d is not known", method)
+	return e.handleDrawLife(from, method, body)
 }
 
 // answer decodes a request, handles it and encodes the reply.

@@ -31,6 +31,7 @@ type heldDraw struct {
 	origin fsm.NodeNum
 	boot   uint64
 	made   bool
+	since  int64 // when it was begun or restored, Unix milliseconds
 	holds  []Hold
 }
 
@@ -64,7 +65,7 @@ func (t *drawTable) begin(id resID, boot uint64) (d *heldDraw, made bool) {
 	if over || boot < t.boots[id.node] || len(t.byID) >= maxDraws || len(t.over) >= maxDrawsOver {
 		return nil, false
 	}
-	d = &heldDraw{origin: id.node, boot: boot}
+	d = &heldDraw{origin: id.node, boot: boot, since: time.Now().UnixMilli()}
 	t.byID[id] = d
 	return d, false
 }

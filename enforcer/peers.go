@@ -55,6 +55,8 @@ const (
 	MethodIngest                      // IngestRequest → IngestReply, to the origin of the events' reservations
 	MethodHolds                       // HoldsRequest → HoldsReply, to anyone
 	MethodSyncDraws                   // SyncDrawsRequest → Empty, to anyone, by a node that has restarted
+	MethodKeepDraw                    // KeepDrawRequest → KeepDrawReply, to the holder, before an extension is answered
+	MethodLive                        // LiveRequest → LiveReply, to the origin of draws held for long
 )
 
 // Empty is a reply without content.
@@ -171,4 +173,27 @@ type SyncDrawsRequest struct {
 	Origin fsm.NodeNum `msgpack:"o"`
 	Boot   uint64      `msgpack:"e"`
 	Keep   []string    `msgpack:"k"`
+}
+
+// KeepDrawRequest says that a reservation with a draw lives on: the holder writes
+// the draw down once more, so that even a crash of its machine waits it out.
+type KeepDrawRequest struct {
+	Reservation string `msgpack:"r"`
+}
+
+// KeepDrawReply answers KeepDrawRequest. Held false: the holder knows no such draw.
+type KeepDrawReply struct {
+	Held bool `msgpack:"h"`
+}
+
+// LiveRequest asks the origin of reservations which of them still hold something.
+type LiveRequest struct {
+	Reservations []string `msgpack:"r"` // at most maxLiveAsked
+}
+
+// LiveReply answers LiveRequest, in its order. What is not live has ended in
+// entries up to Index, or by a cancel.
+type LiveReply struct {
+	Live  []bool `msgpack:"l"`
+	Index uint64 `msgpack:"i"`
 }

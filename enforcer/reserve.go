@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
@@ -179,20 +180,28 @@ func (e *Enforcer) extend(ctx context.Context, id resID, account string, ttl int
 		}
 		return reply, nil
 	}
-	return e.extendHere(id, account, ttl)
+	return e.extendHere(ctx, id, account, ttl)
 }
 
 // extendHere journals the new expiry before it counts, so that a reservation
 // that the caller believes extended is extended after a crash, too.
-func (e *Enforcer) extendHere(id resID, account string, ttl int64) (reply ExtendReply, err error) {
+func (e *Enforcer) extendHere(ctx context.Context, id resID, account string, ttl int64) (reply ExtendReply, err error) {
 	now := e.now()
 	ttl = min(max(ttl, fsm.MinReserveTTL.Milliseconds()), fsm.MaxReserveTTL.Milliseconds())
 	expires := now + ttl
+	var held []heldLine
 	e.table.with(id, func(_ *tableShard, r *reservation, past *ending) {
-		reply.Code = extendCode(r, past, account, now)
+		if reply.Code = extendCode(r, past, account, now); reply.Code == "" {
+			held = slices.Clone(r.holds)
+		}
 	})
 	if reply.Code != "" {
 		return reply, nil
+	}
+	keep, cancel := context.WithTimeout(ctx, forwardWait/2)
+	defer cancel()
+	if err := e.keepDraws(keep, id, held); err != nil {
+		return ExtendReply{}, err
 	}
 	if err := e.journal.extend(id, expires); err != nil {
 		return ExtendReply{}, fmt.Errorf("%w: journal: %w", ErrUnavailable, err)

@@ -1,0 +1,68 @@
+package enforcer
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// drawn lets node 2 draw 6 of 10 on node 1.
+func drawn(t *testing.T, s *sim) (num uint64, id resID) {
+	t.Helper()
+	num = s.assign("team", 10, fsm.EveryNever)
+	s.consolidate(num, 11)
+	id, ok := parseResID([]byte(s.node(2).mustReserve(6)))
+	if _, held := s.node(1).e.draws.record(id); !ok || !held {
+		t.Fatal("node 2 did not draw on node 1")
+	}
+	return num, id
+}
+
+func TestAnExtendedDrawIsWrittenDownAgain(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 5)
+		defer s.close()
+		_, id := drawn(t, s)
+		for _, wait := range []time.Duration{5 * time.Minute, 45 * time.Minute} {
+			time.Sleep(wait)
+			reply, err := s.node(2).e.extend(t.Context(), id, "", fsm.MaxReserveTTL.Milliseconds())
+			if err != nil || reply.Code != "" {
+				t.Fatal(reply.Code, err)
+			}
+			if until := s.node(1).e.journal.mark.durable.Load(); until < reply.ExpiresAt {
+				t.Errorf("%v later: after a crash the holder waits until %d, the reservation may live until %d", wait, until, reply.ExpiresAt)
+			}
+		}
+		// A holder that has lost the draw does not let it live on.
+		s.node(1).e.giveDraw(id, s.node(1).e.draws.remove(id))
+		if _, err := s.node(2).e.extend(t.Context(), id, "", 60_000); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("extending what the holder has lost: %v, want %v", err, ErrUnavailable)
+		}
+	})
+}
+
+func TestADrawThatNobodyWantsAnyMoreIsFreed(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 5)
+		defer s.close()
+		num, id := drawn(t, s)
+		holder := s.node(1).e
+		holder.reviewDrawsOnce(t.Context(), holder.now()+1)
+		if _, held := holder.draws.record(id); !held {
+			t.Fatal("a draw behind a live reservation was freed")
+		}
+		// The reservation ends and its cancel is lost with everything that remembers it.
+		origin := s.node(2).e
+		origin.table.with(id, func(sh *tableShard, r *reservation, _ *ending) { origin.table.end(sh, r, ending{}) })
+		holder.reviewDrawsOnce(t.Context(), holder.now()-time.Second.Milliseconds())
+		if _, held := holder.draws.record(id); !held {
+			t.Fatal("a young draw was asked after")
+		}
+		holder.reviewDrawsOnce(t.Context(), holder.now()+1)
+		if d, err := s.node(1).check(10, 60_000); err != nil || !d.Allowed {
+			t.Errorf("all 10 are free: %+v, %v\n%s", d, err, s.state(num))
+		}
+	})
+}
