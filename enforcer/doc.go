@@ -8,8 +8,8 @@
 // A check's way: check.go reads the call, plan.go and match.go find what it
 // charges, book.go the slots, slot.go takes, judge.go says why not, queue.go
 // waits, draw.go asks another node (holder.go answers there, drawlife.go keeps the
-// two of one mind), reserve.go and
-// reservation.go keep what is held, decision.go fills the answer.
+// two of one mind), reserve.go and reservation.go keep what is held, decision.go
+// fills the answer.
 //
 // What happens comes in through applied.go; agent.go sends what want.go decides;
 // notices.go sees cancels and confirms through; transit.go waits until what was
