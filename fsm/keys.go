@@ -23,7 +23,7 @@ import "encoding/binary"
 //	'u' seq u64                     audit entry
 //	'l' account NUL seq u64         ledger line
 //	'v' account NUL event-id        event dedup: body hash and ledger sequence
-//	'r' hour u32, reservation       reservation settled in that hour: the time
+//	'r' hour u32, account/reservation  reservation settled in that hour: the time
 //	'q' slot u16                    command memory: a ring of the latest outcomes
 //
 // Values are a version byte and msgpack, except where noted.
