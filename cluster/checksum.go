@@ -20,7 +20,7 @@ type checksum struct {
 // watchChecksums has the replicas compared now and then. The sum that most of
 // them have is right, the leader's if there is no most; each node judges itself by it.
 func (l *leadership) watchChecksums() {
-	tick := time.NewTicker(l.n.cfg.tuning.checksumEvery)
+	tick := time.NewTicker(l.n.cfg.Tuning.ChecksumEvery)
 	defer tick.Stop()
 	for {
 		select {

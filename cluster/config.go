@@ -35,26 +35,27 @@ type Config struct {
 	ElectionTimeout  time.Duration // raft: how long an election may take before the next one (HeartbeatTimeout)
 	DeadAfter        time.Duration // silence after which the leader declares a node dead (1 s)
 
-	tuning tuning
+	Tuning Tuning
 }
 
-// tuning is what only tests change.
-type tuning struct {
-	openStores        func(dir string) (raftStores, error) // nil: raft-boltdb
-	snapshotThreshold uint64
-	snapshotInterval  time.Duration
-	trailingLogs      uint64
-	checksumEvery     time.Duration
-	diskStall         time.Duration
+// Tuning is what only tests and simulations change. The zero value of a field means its default.
+type Tuning struct {
+	OpenStores        func(dir string) (RaftStores, error) // nil: raft-boltdb
+	SnapshotThreshold uint64
+	SnapshotInterval  time.Duration
+	TrailingLogs      uint64
+	ChecksumEvery     time.Duration
+	DiskStall         time.Duration
+	CommitTimeout     time.Duration // raft: how late a follower may learn of a commit
 }
 
 // The defaults and bounds of timing.
 const (
 	defaultHeartbeatTimeout = 500 * time.Millisecond
 	defaultDeadAfter        = time.Second
-	// raftCommitTimeout bounds how long a follower may take to learn of a commit when
+	// defaultCommitTimeout bounds how long a follower may take to learn of a commit when
 	// nothing else is written: one to two times this.
-	raftCommitTimeout = 5 * time.Millisecond
+	defaultCommitTimeout = 5 * time.Millisecond
 	// defaultDiskStall is how long one append may take before the disk counts as hung.
 	defaultDiskStall = 10 * time.Second
 	// defaultChecksumEvery is how often the leader has the replicas compared.
@@ -82,15 +83,16 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.Default()
 	}
 	c.Logger = c.Logger.With("node", c.Name)
-	t := &c.tuning
-	if t.openStores == nil {
-		t.openStores = openBolt
+	t := &c.Tuning
+	if t.OpenStores == nil {
+		t.OpenStores = openBolt
 	}
-	t.snapshotThreshold = orDefault(t.snapshotThreshold, defaultSnapshotThreshold)
-	t.snapshotInterval = orDefault(t.snapshotInterval, defaultSnapshotInterval)
-	t.trailingLogs = orDefault(t.trailingLogs, defaultTrailingLogs)
-	t.checksumEvery = orDefault(t.checksumEvery, defaultChecksumEvery)
-	t.diskStall = orDefault(t.diskStall, defaultDiskStall)
+	t.SnapshotThreshold = orDefault(t.SnapshotThreshold, defaultSnapshotThreshold)
+	t.SnapshotInterval = orDefault(t.SnapshotInterval, defaultSnapshotInterval)
+	t.TrailingLogs = orDefault(t.TrailingLogs, defaultTrailingLogs)
+	t.ChecksumEvery = orDefault(t.ChecksumEvery, defaultChecksumEvery)
+	t.DiskStall = orDefault(t.DiskStall, defaultDiskStall)
+	t.CommitTimeout = orDefault(t.CommitTimeout, defaultCommitTimeout)
 	return c
 }
 

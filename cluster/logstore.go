@@ -20,8 +20,8 @@ import (
 
 var errDiskStalled = errors.New("the disk does not answer")
 
-// raftStores is where raft keeps its log, its term and its vote.
-type raftStores interface {
+// RaftStores is where raft keeps its log, its term and its vote.
+type RaftStores interface {
 	raft.LogStore
 	raft.StableStore
 	Close() error
@@ -31,7 +31,7 @@ type raftStores interface {
 const boltOpenTimeout = time.Second
 
 // openBolt opens raft's stores in dir, on the real file system.
-func openBolt(dir string) (raftStores, error) {
+func openBolt(dir string) (RaftStores, error) {
 	path := filepath.Join(dir, "raft.db")
 	s, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
@@ -57,7 +57,7 @@ func openBolt(dir string) (raftStores, error) {
 // calls failed once and refuses every later write. raft panics where it cannot
 // store its vote; by then the process is on its way out.
 type watchdog struct {
-	raftStores
+	RaftStores
 	stall  time.Duration
 	failed func(error)
 
@@ -65,8 +65,8 @@ type watchdog struct {
 	err  atomic.Pointer[error]
 }
 
-func newWatchdog(s raftStores, stall time.Duration, failed func(error)) *watchdog {
-	return &watchdog{raftStores: s, stall: stall, failed: failed}
+func newWatchdog(s RaftStores, stall time.Duration, failed func(error)) *watchdog {
+	return &watchdog{RaftStores: s, stall: stall, failed: failed}
 }
 
 // watched runs one write under the clock.
@@ -97,20 +97,20 @@ func (w *watchdog) StoreLog(l *raft.Log) error { return w.StoreLogs([]*raft.Log{
 
 // StoreLogs implements raft.LogStore.
 func (w *watchdog) StoreLogs(logs []*raft.Log) error {
-	return w.watched("append", func() error { return w.raftStores.StoreLogs(logs) })
+	return w.watched("append", func() error { return w.RaftStores.StoreLogs(logs) })
 }
 
 // DeleteRange implements raft.LogStore.
 func (w *watchdog) DeleteRange(lo, hi uint64) error {
-	return w.watched("truncate", func() error { return w.raftStores.DeleteRange(lo, hi) })
+	return w.watched("truncate", func() error { return w.RaftStores.DeleteRange(lo, hi) })
 }
 
 // Set implements raft.StableStore.
 func (w *watchdog) Set(key, val []byte) error {
-	return w.watched("store vote", func() error { return w.raftStores.Set(key, val) })
+	return w.watched("store vote", func() error { return w.RaftStores.Set(key, val) })
 }
 
 // SetUint64 implements raft.StableStore.
 func (w *watchdog) SetUint64(key []byte, val uint64) error {
-	return w.watched("store term", func() error { return w.raftStores.SetUint64(key, val) })
+	return w.watched("store term", func() error { return w.RaftStores.SetUint64(key, val) })
 }

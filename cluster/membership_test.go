@@ -242,7 +242,7 @@ func TestPortInUseIsSaidAtOpen(t *testing.T) {
 func TestMissingLogOrStateIsRefusedAtOpen(t *testing.T) {
 	inBubble(t, 1, func(r *rig) {
 		p := r.peers["n1"]
-		p.config.tuning.snapshotThreshold, p.config.tuning.snapshotInterval, p.config.tuning.trailingLogs = 4, 50*time.Millisecond, 1
+		p.config.Tuning.SnapshotThreshold, p.config.Tuning.SnapshotInterval, p.config.Tuning.TrailingLogs = 4, 50*time.Millisecond, 1
 		r.startAll()
 		for i := range 20 {
 			p.mustPut("acme", fmt.Sprint(i))

@@ -182,7 +182,7 @@ func TestStrangerIsRefusedEverythingButToJoin(t *testing.T) {
 func TestStalledDiskOfTheLeaderEndsItAndTheOthersGoOn(t *testing.T) {
 	inBubble(t, 3, func(r *rig) {
 		for _, p := range r.peers {
-			p.config.tuning.diskStall = 2 * time.Second
+			p.config.Tuning.DiskStall = 2 * time.Second
 		}
 		r.startAll()
 		old := r.leader()
@@ -251,7 +251,7 @@ func (f *failingStores) StoreLogs([]*raft.Log) error { return f.err }
 func TestDamagedReplicaTakesItselfOutOfService(t *testing.T) {
 	inBubble(t, 3, func(r *rig) {
 		for _, p := range r.peers {
-			p.config.tuning.checksumEvery = 2 * time.Second
+			p.config.Tuning.ChecksumEvery = 2 * time.Second
 		}
 		r.startAll()
 		r.leader().mustPut("acme", "x")

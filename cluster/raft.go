@@ -29,7 +29,7 @@ const (
 type raftNode struct {
 	*raft.Raft
 	transport *raft.NetworkTransport
-	stores    raftStores
+	stores    RaftStores
 	snapshots *snapshotStore
 	notify    chan bool
 }
@@ -40,11 +40,11 @@ func startRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stat
 	if err := makeDir(c.FS, base); err != nil {
 		return nil, err
 	}
-	stores, err := c.tuning.openStores(base)
+	stores, err := c.Tuning.OpenStores(base)
 	if err != nil {
 		return nil, err
 	}
-	guarded := newWatchdog(stores, c.tuning.diskStall, sm.failed)
+	guarded := newWatchdog(stores, c.Tuning.DiskStall, sm.failed)
 	r, err := newRaft(c, t, dir, m, sm, guarded)
 	if err != nil {
 		stores.Close()
@@ -53,7 +53,7 @@ func startRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stat
 	return r, nil
 }
 
-func newRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine, stores raftStores) (*raftNode, error) {
+func newRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine, stores RaftStores) (*raftNode, error) {
 	snapshots, err := openSnapshots(c.FS, filepath.Join(c.DataDir, raftDir, "snapshots"), m, c.Logger)
 	if err != nil {
 		return nil, err
@@ -92,13 +92,13 @@ func raftConfig(c *Config, log hclog.Logger, notify chan<- bool) *raft.Config {
 	rc.HeartbeatTimeout = c.HeartbeatTimeout
 	rc.ElectionTimeout = c.ElectionTimeout
 	rc.LeaderLeaseTimeout = c.leaderLease()
-	rc.CommitTimeout = raftCommitTimeout
+	rc.CommitTimeout = c.Tuning.CommitTimeout
 	rc.MaxAppendEntries = raftMaxAppend
 	rc.BatchApplyCh = true
 	rc.ShutdownOnRemove = false
-	rc.SnapshotThreshold = c.tuning.snapshotThreshold
-	rc.SnapshotInterval = c.tuning.snapshotInterval
-	rc.TrailingLogs = c.tuning.trailingLogs
+	rc.SnapshotThreshold = c.Tuning.SnapshotThreshold
+	rc.SnapshotInterval = c.Tuning.SnapshotInterval
+	rc.TrailingLogs = c.Tuning.TrailingLogs
 	// The machine is durable: after a restart it is at, or ahead of, raft's last
 	// snapshot, and must not be set back to it.
 	rc.NoSnapshotRestoreOnStart = true
@@ -107,7 +107,7 @@ func raftConfig(c *Config, log hclog.Logger, notify chan<- bool) *raft.Config {
 }
 
 // checkLog refuses a data directory whose log and state do not belong together.
-func checkLog(stores raftStores, snapshots *snapshotStore, m *fsm.Machine) error {
+func checkLog(stores RaftStores, snapshots *snapshotStore, m *fsm.Machine) error {
 	existing, err := raft.HasExistingState(stores, stores, snapshots)
 	if err != nil {
 		return fmt.Errorf("read raft's log: %w", err)

@@ -94,7 +94,7 @@ func (r *rig) add(name string, expect int, join []string) *peer {
 	p.config = Config{
 		Name: name, DataDir: "/data", PeerAddr: p.addr, Join: join, BootstrapExpect: expect,
 		Network: r.net.Host(name), Logger: testLogger(),
-		tuning: tuning{openStores: func(string) (raftStores, error) { return p.stores, nil }},
+		Tuning: Tuning{OpenStores: func(string) (RaftStores, error) { return p.stores, nil }},
 	}
 	r.peers[name] = p
 	return p

@@ -14,9 +14,9 @@ import (
 // shortLog has raft truncate its log after a few entries.
 func (r *rig) shortLog() {
 	for _, p := range r.peers {
-		p.config.tuning.snapshotThreshold = 8
-		p.config.tuning.snapshotInterval = 100 * time.Millisecond
-		p.config.tuning.trailingLogs = 4
+		p.config.Tuning.SnapshotThreshold = 8
+		p.config.Tuning.SnapshotInterval = 100 * time.Millisecond
+		p.config.Tuning.TrailingLogs = 4
 	}
 }
 

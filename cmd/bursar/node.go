@@ -49,18 +49,18 @@ type nodeConfig struct {
 // state before the next entry is applied to it, or it would miss the settling of
 // what it restores; the cluster applies from the moment it is opened; and the
 // enforcer needs the node's number, which a new node has only from the cluster.
-// Two small stand-ins cut the circle (wiring.go), and a restart and a first start
+// Two small stand-ins cut the circle (cluster/late.go), and a restart and a first start
 // take it from different sides:
 //
 //  1. The data directory is locked and the ports are opened, so that a second
 //     process fails before it has touched anything. Both planes answer "starting".
-//  2. fsm.Open, observed by a lateObserver that has nobody to tell yet.
-//  3. At a restart the replica knows the number: enforcer.Open over latePeers,
-//     and lateObserver.attach. It hears of every entry applied from here on.
-//  4. cluster.Open restarts, joins or bootstraps, and latePeers is bound to it.
+//  2. fsm.Open, observed by a LateObserver that has nobody to tell yet.
+//  3. At a restart the replica knows the number: enforcer.Open over LatePeers,
+//     and LateObserver.Attach. It hears of every entry applied from here on.
+//  4. cluster.Open restarts, joins or bootstraps, and LatePeers is bound to it.
 //  5. cluster.Admitted: at once at a restart. A new node, which has neither
 //     reservations nor outbox and so nothing to miss, opens its enforcer now;
-//     attach makes it read again what was applied meanwhile.
+//     Attach makes it read again what was applied meanwhile.
 //  6. cluster.Serve lets the peers' requests in, the planes get their handlers, and
 //     enforcer.Run starts the session. Until that is applied it admits nothing.
 //
@@ -71,8 +71,8 @@ type node struct {
 	c        nodeConfig
 	log      *slog.Logger
 	gate     gate
-	observer lateObserver
-	peers    latePeers
+	observer cluster.LateObserver
+	peers    cluster.LatePeers
 	registry *prometheus.Registry
 
 	lock      *os.File
@@ -144,7 +144,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.peers.node.Store(n.cluster)
+	n.peers.Bind(n.cluster)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	n.serveStarting()
@@ -275,7 +275,7 @@ func (n *node) openEnforcer(num fsm.NodeNum) error {
 	if err != nil {
 		return fmt.Errorf("opening reservations and outbox in --data-dir %s: %w", n.c.DataDir, err)
 	}
-	n.observer.attach(e, n.machine)
+	n.observer.Attach(e, n.machine)
 	n.num = num
 	n.enforcer.Store(e)
 	return nil

@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"errors"
@@ -40,7 +40,7 @@ func applyInits(t *testing.T, m *fsm.Machine, first, last uint64) {
 // of every entry after the state it was told to read.
 func TestLateObserverMissesNothing(t *testing.T) {
 	const before, after = 20, 200
-	var late lateObserver
+	var late LateObserver
 	m, err := fsm.Open(t.TempDir(), fsm.Options{Logger: slog.New(slog.DiscardHandler), Observer: &late})
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func TestLateObserverMissesNothing(t *testing.T) {
 	var applying sync.WaitGroup
 	applying.Go(func() { applyInits(t, m, before+1, after) })
 	var seen transcript
-	late.attach(&seen, m)
+	late.Attach(&seen, m)
 	applying.Wait()
 
 	if len(seen.told) == 0 || !seen.told[0].Full {
@@ -73,7 +73,7 @@ func TestLateObserverMissesNothing(t *testing.T) {
 }
 
 func TestPeersBeforeTheClusterAreOutOfReach(t *testing.T) {
-	var p latePeers
+	var p LatePeers
 	if _, err := p.Reconcile(t.Context(), &fsm.Part{}); !errors.Is(err, enforcer.ErrNoLeader) {
 		t.Errorf("Reconcile: %v", err)
 	}

@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"context"
@@ -7,23 +7,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/bursar-dev/bursar/cluster"
 	"github.com/bursar-dev/bursar/enforcer"
 	"github.com/bursar-dev/bursar/fsm"
 )
 
-// The two ends of the circle that node describes: an observer that is there
-// before the enforcer, and peers that are there before the cluster.
+// The parts of a node depend on one another in a circle: the enforcer is opened
+// before the cluster that serves it, and the state machine before the enforcer that
+// observes it. Two stand-ins cut it.
 
-// lateObserver is the state machine's observer from the start, and passes what
+// LateObserver is the state machine's observer from the start, and passes what
 // it hears on to one that appears later.
-type lateObserver struct {
+type LateObserver struct {
 	mu sync.Mutex
 	to fsm.Observer
 }
 
 // Applied implements fsm.Observer.
-func (o *lateObserver) Applied(c *fsm.Changes) {
+func (o *LateObserver) Applied(c *fsm.Changes) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.to != nil {
@@ -31,12 +31,12 @@ func (o *lateObserver) Applied(c *fsm.Changes) {
 	}
 }
 
-// attach tells to about all that m applies from now on, after telling it to read
+// Attach tells to about all that m applies from now on, after telling it to read
 // everything: what it read before may be out of date. Nothing slips through in
 // between, because both pass under one mutex and the state always moves before
 // the observer is told. A change that m has applied and not announced yet is
 // told twice, in the Full and by itself.
-func (o *lateObserver) attach(to fsm.Observer, m *fsm.Machine) {
+func (o *LateObserver) Attach(to fsm.Observer, m *fsm.Machine) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	index, _ := m.Applied()
@@ -44,11 +44,15 @@ func (o *lateObserver) attach(to fsm.Observer, m *fsm.Machine) {
 	o.to = to
 }
 
-// latePeers stands for the cluster before it is opened: no leader, nobody to be reached.
-type latePeers struct{ node atomic.Pointer[cluster.Node] }
+// LatePeers is an enforcer's Peers from the start. Until it is bound to a Node there is no
+// leader and nobody to be reached.
+type LatePeers struct{ node atomic.Pointer[Node] }
+
+// Bind makes n answer from now on.
+func (p *LatePeers) Bind(n *Node) { p.node.Store(n) }
 
 // Reconcile implements enforcer.Peers.
-func (p *latePeers) Reconcile(ctx context.Context, part *fsm.Part) (*enforcer.ReconcileReply, error) {
+func (p *LatePeers) Reconcile(ctx context.Context, part *fsm.Part) (*enforcer.ReconcileReply, error) {
 	if n := p.node.Load(); n != nil {
 		return n.Reconcile(ctx, part)
 	}
@@ -56,7 +60,7 @@ func (p *latePeers) Reconcile(ctx context.Context, part *fsm.Part) (*enforcer.Re
 }
 
 // Call implements enforcer.Peers.
-func (p *latePeers) Call(ctx context.Context, to fsm.NodeNum, method enforcer.Method, req, reply any) error {
+func (p *LatePeers) Call(ctx context.Context, to fsm.NodeNum, method enforcer.Method, req, reply any) error {
 	if n := p.node.Load(); n != nil {
 		return n.Call(ctx, to, method, req, reply)
 	}
@@ -64,7 +68,7 @@ func (p *latePeers) Call(ctx context.Context, to fsm.NodeNum, method enforcer.Me
 }
 
 // HeardLeader implements enforcer.Peers.
-func (p *latePeers) HeardLeader() time.Time {
+func (p *LatePeers) HeardLeader() time.Time {
 	if n := p.node.Load(); n != nil {
 		return n.HeardLeader()
 	}
