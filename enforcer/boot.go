@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -36,7 +35,7 @@ func (e *Enforcer) restore() error {
 	if err := e.setSession(max(last, e.roster.Load().self.Boot) + 1); err != nil {
 		return err
 	}
-	journal, restored, err := openJournal(filepath.Join(e.c.DataDir, "journal"), e.log)
+	journal, restored, err := openJournal(e.c.FS, e.c.FS.PathJoin(e.c.DataDir, "journal"), e.log, e.c.KernelBoot, e.now)
 	if err != nil {
 		return err
 	}

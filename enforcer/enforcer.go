@@ -20,10 +20,14 @@ type Config struct {
 	Name    string      // node name, for ledger lines and logs
 	Node    fsm.NodeNum // this node's number
 	DataDir string      // outbox/ and journal/ live below it
-	FS      vfs.FS      // of the outbox; nil: real
+	FS      vfs.FS      // of outbox, journal and session; nil: real
 	Logger  *slog.Logger
 
 	Registerer prometheus.Registerer // of the data plane's metrics; nil: none
+
+	// KernelBoot names the run of the operating system that keeps what was written to FS
+	// and not synced. Zero: that of this machine.
+	KernelBoot [16]byte
 
 	AskWait time.Duration // W: how long a check may wait for room (50 ms)
 	AckWait time.Duration // how long ingest waits for the quorum before it answers "node" (2 s)
@@ -114,6 +118,9 @@ func Open(c Config, m *fsm.Machine, p Peers) (*Enforcer, error) {
 	}
 	if c.FS == nil {
 		c.FS = vfs.Default
+	}
+	if c.KernelBoot == [16]byte{} {
+		c.KernelBoot = thisKernelBoot()
 	}
 	if c.AskWait == 0 {
 		c.AskWait = defaultAskWait

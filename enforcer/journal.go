@@ -93,11 +93,7 @@ var (
 
 // openJournal opens or creates the journal in dir. errJournalDamaged (wrapped) is
 // returned for damage that no crash explains; the message says where.
-func openJournal(dir string, log *slog.Logger) (*journal, journalState, error) {
-	return openJournalOn(vfs.Default, dir, log, thisKernelBoot(), func() int64 { return time.Now().UnixMilli() })
-}
-
-func openJournalOn(vs vfs.FS, dir string, log *slog.Logger, kernel kernelBoot, now func() int64) (*journal, journalState, error) {
+func openJournal(vs vfs.FS, dir string, log *slog.Logger, kernel kernelBoot, now func() int64) (*journal, journalState, error) {
 	j := &journal{
 		fs: vs, dir: dir, log: log, now: now, kernel: kernel, next: new(journalGroup),
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),

@@ -41,7 +41,7 @@ func newJournalTest(t *testing.T, fs vfs.FS) *journalTest {
 }
 
 func (jt *journalTest) tryOpen() (*journal, journalState, error) {
-	return openJournalOn(jt.fs, jt.dir, quiet, jt.kernel, jt.now.Load)
+	return openJournal(jt.fs, jt.dir, quiet, jt.kernel, jt.now.Load)
 }
 
 func (jt *journalTest) open() (*journal, journalState) {
@@ -492,6 +492,8 @@ func TestJournalReserveDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func unixMillis() int64 { return time.Now().UnixMilli() }
+
 const journalChildDir = "BURSAR_TEST_JOURNAL_CHILD"
 
 // TestJournalChild is the process that TestJournalSurvivesKill kills.
@@ -500,7 +502,7 @@ func TestJournalChild(t *testing.T) {
 	if dir == "" {
 		t.Skip("started by TestJournalSurvivesKill")
 	}
-	j, _, err := openJournal(dir, quiet)
+	j, _, err := openJournal(vfs.Default, dir, quiet, thisKernelBoot(), unixMillis)
 	mustDo(t, err)
 	var wg sync.WaitGroup
 	for c := range 4 {
@@ -543,7 +545,7 @@ func TestJournalSurvivesKill(t *testing.T) {
 		}
 		_ = child.Wait()
 	}
-	j, s, err := openJournal(dir, quiet)
+	j, s, err := openJournal(vfs.Default, dir, quiet, thisKernelBoot(), unixMillis)
 	mustDo(t, err)
 	defer j.stop()
 	if s.Rebooted {
