@@ -66,6 +66,7 @@ type Row struct {
 	Assignment *fsm.Assignment
 	EntityType string
 	Parent     string // of the entity; empty: it is the root
+	Limit      int64  // as Used and Reserved go with it; meaningless when unlimited
 	Used       int64
 	Reserved   int64 // neither used nor spendable
 	Remaining  int64 // meaningless when unlimited

@@ -53,8 +53,12 @@ func (d *Decision) remain(capability string, amount int64) {
 	d.Remaining = append(d.Remaining, Remaining{Capability: capability, Amount: amount})
 }
 
-// deny fills a refused decision. used + reserved + requested > limit holds of
-// its row, because room < requested is what was proven.
+// deny fills a refused decision. Of its row holds, in the proof's own numbers,
+//
+//	reserved = max(0, limit − used − room), and so used + reserved + requested > limit
+//
+// because room < requested, or requested > limit, is what was proven. Where used
+// is past the limit already, nothing is reserved: there is nothing left to reserve.
 func (e *Enforcer) deny(c *Call, d *Decision, sc *scratch, t *target, p proof, v verdict, now int64) {
 	d.Code = CodeBudgetExhausted
 	if v == tooLarge {
@@ -63,7 +67,7 @@ func (e *Enforcer) deny(c *Call, d *Decision, sc *scratch, t *target, p proof, v
 		d.RetryAfter = max(1, t.slot.end-now)
 	}
 	row := t.row()
-	row.Used, row.Remaining, row.Allowed = p.used, p.room, false
+	row.Limit, row.Used, row.Remaining, row.Allowed = p.limit, p.used, p.room, false
 	row.Reserved = max(0, satSub(satSub(p.limit, p.used), p.room))
 	d.Denied, d.Requested = row, t.amount
 	if c.Explain {
@@ -91,7 +95,7 @@ func (t *target) row() Row {
 	left := s.avail.Load() + s.beyond.Load()
 	r := Row{
 		Assignment: t.item.a, EntityType: t.item.entityType, Parent: t.item.parent,
-		Used: used, Reserved: max(0, limit-used-left), Remaining: max(0, left),
+		Limit: limit, Used: used, Reserved: max(0, limit-used-left), Remaining: max(0, left),
 		Start: s.start, End: s.end,
 	}
 	r.Allowed = kind != kindLeased || left >= t.amount

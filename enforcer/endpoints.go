@@ -12,17 +12,11 @@ import (
 
 // check answers POST /v1/check.
 func (s *server) check(r *request) *problem {
-	if p := r.query(); p != nil {
-		return p
-	}
 	c, err := r.parser.check(r.ctx.Request.Body(), r.msgpack)
-	if err != nil {
-		return invalidBody(err)
-	}
-	if p := r.wrong(); p != nil {
+	if p := r.wrong(err); p != nil {
 		return p
 	}
-	if len(c.Key) == 0 && !r.covers(c.Account) {
+	if !r.coversCall(c) {
 		return errNotCovered
 	}
 	if err := s.decide(c, &r.decision); err != nil {
@@ -60,18 +54,12 @@ func (s *server) problem(err error, field string) *problem {
 // one reserves is gone for a later one. If one cannot be decided, the whole
 // request is answered with that error and nothing stays reserved.
 func (s *server) checks(r *request) *problem {
-	if p := r.query(); p != nil {
-		return p
-	}
 	calls, err := r.parser.checks(r.ctx.Request.Body(), r.msgpack)
-	if err != nil {
-		return invalidBody(err)
-	}
-	if p := r.wrong(); p != nil {
+	if p := r.wrong(err); p != nil {
 		return p
 	}
 	for i := range calls {
-		if len(calls[i].Key) == 0 && !r.covers(calls[i].Account) {
+		if !r.coversCall(&calls[i]) {
 			return errNotCovered
 		}
 	}
@@ -108,18 +96,12 @@ func (s *server) undo(ids []resID) {
 
 // ingest answers POST /v1/ingest.
 func (s *server) ingest(r *request) *problem {
-	if p := r.query("ack"); p != nil {
-		return p
-	}
 	quorum, p := r.ack()
 	if p != nil {
 		return p
 	}
 	items, err := r.parser.events(r.ctx.Request.Body(), r.msgpack, s.e.now())
-	if err != nil {
-		return invalidBody(err)
-	}
-	if p := r.wrong(); p != nil {
+	if p := r.wrong(err); p != nil {
 		return p
 	}
 	for i := range items {
@@ -139,34 +121,29 @@ func (s *server) ingest(r *request) *problem {
 	return nil
 }
 
+// queryAck is the query parameter of an ingest.
+const queryAck = "ack"
+
 // ack reads how durable an ingest wants its events before it is answered.
 func (r *request) ack() (quorum bool, p *problem) {
-	if len(r.ctx.URI().QueryString()) == 0 {
-		return true, nil
-	}
 	args := r.ctx.QueryArgs()
-	if !args.Has("ack") {
+	if !args.Has(queryAck) {
 		return true, nil
 	}
-	switch string(args.Peek("ack")) {
+	switch string(args.Peek(queryAck)) {
 	case durability(true):
 		return true, nil
 	case durability(false):
 		return false, nil
 	}
-	r.parser.problem("ack", "must be quorum or node")
-	return false, r.wrong()
+	r.parser.problem(queryAck, "must be quorum or node")
+	return false, r.wrong(nil)
 }
 
 // release answers POST /v1/reservations/{id}/release.
 func (s *server) release(r *request, text []byte) *problem {
-	if p := r.query(); p != nil {
-		return p
-	}
-	if err := r.parser.emptyBody(r.ctx.Request.Body(), r.msgpack); err != nil {
-		return invalidBody(err)
-	}
-	if p := r.wrong(); p != nil {
+	err := r.parser.emptyBody(r.ctx.Request.Body(), r.msgpack)
+	if p := r.wrong(err); p != nil {
 		return p
 	}
 	id, ok := s.reservation(text)
@@ -187,14 +164,8 @@ func (s *server) release(r *request, text []byte) *problem {
 
 // extend answers POST /v1/reservations/{id}/extend.
 func (s *server) extend(r *request, text []byte) *problem {
-	if p := r.query(); p != nil {
-		return p
-	}
 	ttl, err := r.parser.ttlBody(r.ctx.Request.Body(), r.msgpack)
-	if err != nil {
-		return invalidBody(err)
-	}
-	if p := r.wrong(); p != nil {
+	if p := r.wrong(err); p != nil {
 		return p
 	}
 	id, ok := s.reservation(text)

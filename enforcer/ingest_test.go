@@ -328,3 +328,22 @@ func FuzzCanonicalHash(f *testing.F) {
 		}
 	})
 }
+
+func TestARejectedEventIsToldByItsID(t *testing.T) {
+	n := newSoloNode(t)
+	for _, tc := range []struct{ name, event, id string }{
+		{"right", event("evt-9", `,"usage":5`), "evt-9"},
+		{"one byte too long", event(strings.Repeat("x", 129), ""), strings.Repeat("x", 64) + "…"},
+		{"far too long", event(strings.Repeat("y", 20_000), ""), strings.Repeat("y", 64) + "…"},
+		{"cut within a character", event(strings.Repeat("x", 63)+strings.Repeat("ü", 60), ""), strings.Repeat("x", 63) + "…"},
+		{"with a control character", `{"id":"a\u0007b","account":"acme","entities":["alice"]}`, "a\ab"},
+		{"no string", `{"id":7,"account":"acme","entities":["alice"]}`, ""},
+		{"missing", `{"account":"acme","entities":["alice"]}`, ""},
+	} {
+		a := n.post("/v1/ingest", events(tc.event))
+		rejected := a.json["rejected"].([]any)
+		if len(rejected) != 1 || rejected[0].(map[string]any)["id"] != tc.id {
+			t.Errorf("%s: want it told by %q, got %s", tc.name, tc.id, a.text)
+		}
+	}
+}

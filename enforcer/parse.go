@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/valyala/fastjson"
 
@@ -119,13 +121,20 @@ func (p *requestParser) unknown(name []byte) { p.problem(printable(name), "is no
 
 func indexed(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
-// printable is a field name as it is shown in an answer.
-func printable(name []byte) string {
-	const maxShown = 64
-	if len(name) > maxShown {
-		name = append(name[:maxShown:maxShown], "…"...)
+// maxShownBytes is how much of a text that may be of any length stands in an answer.
+const maxShownBytes = 64
+
+// printable is a field name or an id as it is shown in an answer: all of it, or
+// its beginning with an ellipsis.
+func printable(text []byte) string {
+	if len(text) > maxShownBytes {
+		cut := maxShownBytes
+		for !utf8.RuneStart(text[cut]) && cut > 0 {
+			cut--
+		}
+		text = append(text[:cut:cut], "…"...)
 	}
-	return string([]rune(string(name))) // invalid UTF-8 becomes U+FFFD
+	return strings.ToValidUTF8(string(text), "\uFFFD")
 }
 
 // text reads a string of 1 to limit bytes without control characters. wrong says

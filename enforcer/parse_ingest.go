@@ -29,6 +29,7 @@ const (
 // ingestItem is one event of an ingest and what becomes of it.
 type ingestItem struct {
 	ev      *fsm.Event
+	sentID  string // the id as it is shown in the answer, cut short if it is too long to be one
 	code    string // rejected
 	detail  string
 	outcome fsm.EventOutcome // Settled: accepted; 0: not known yet
@@ -139,6 +140,9 @@ func (p *requestParser) eventField(it *ingestItem, bit fieldSet, f value) {
 	switch bit {
 	case eventID:
 		ev.ID = it.text(RejectID, "id", f, fsm.MaxIDBytes)
+		if it.sentID = ev.ID; f.kind() == kindString && ev.ID == "" {
+			it.sentID = printable(f.bytes())
+		}
 	case eventAccount:
 		ev.Account = it.text(RejectAccount, "account", f, fsm.MaxIDBytes)
 	case eventEntities:

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/bursar-dev/bursar/fsm"
 )
 
 // The data plane's HTTP server. fasthttp leaves the following to its user:
@@ -114,7 +116,12 @@ func hasTransferEncoding(raw []byte) bool {
 	return false
 }
 
-var errChunked = newProblem(codeInvalid, "send a Content-Length: Transfer-Encoding is not accepted")
+var errChunked = invalidFraming("Transfer-Encoding", "is not accepted: send a Content-Length")
+
+// invalidFraming is the problem of a request that is wrong before its body begins.
+func invalidFraming(part, message string) *problem {
+	return invalidFields([]fsm.FieldError{{Field: part, Message: message}})
+}
 
 // handleBroken answers a request that could not be read. The connection is closed after it.
 func (s *server) handleBroken(ctx *fasthttp.RequestCtx, err error) {
@@ -125,11 +132,11 @@ func (s *server) handleBroken(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge): // the headers are forgotten by now
 		p = newProblem(codeTooLarge, fmt.Sprintf("a body has at most %d bytes, or %d for ingest and checks", maxBodyBytes, maxListBodyBytes))
 	case errors.As(err, &small):
-		p = newProblem(codeInvalid, fmt.Sprintf("the headers are larger than %d bytes", maxHeaderBytes))
+		p = invalidFraming("headers", fmt.Sprintf("are larger than %d bytes", maxHeaderBytes))
 	case errors.As(err, &netErr) && netErr.Timeout():
 		p = newProblem(codeTimeout, fmt.Sprintf("the request did not arrive within %v", readTimeout))
 	default:
-		p = newProblem(codeInvalid, "the request is not valid HTTP/1.1")
+		p = invalidFraming("request", "is not valid HTTP/1.1")
 	}
 	s.fail(ctx, p)
 }
@@ -186,7 +193,8 @@ const (
 )
 
 // route finds who answers a path. The path is compared as it was sent: there is
-// one spelling of each.
+// one spelling of each. Whoever has no token is told no more than that, not even
+// which paths there are.
 func (s *server) route(ctx *fasthttp.RequestCtx) *problem {
 	path := ctx.URI().PathOriginal()
 	switch string(path) {
@@ -194,20 +202,26 @@ func (s *server) route(ctx *fasthttp.RequestCtx) *problem {
 		return s.probe(ctx, nil)
 	case pathReady:
 		return s.probe(ctx, s.ready())
+	}
+	account, p := s.authenticate(ctx, s.e.now())
+	if p != nil {
+		return p
+	}
+	switch string(path) {
 	case pathCheck:
-		return s.post(ctx, (*server).check)
+		return s.post(ctx, account, (*server).check)
 	case pathChecks:
-		return s.post(ctx, (*server).checks)
+		return s.post(ctx, account, (*server).checks)
 	case pathIngest:
-		return s.post(ctx, (*server).ingest)
+		return s.post(ctx, account, (*server).ingest, queryAck)
 	}
 	if rest, ok := bytes.CutPrefix(path, []byte(pathReservations)); ok {
 		if id, verb, ok := bytes.Cut(rest, []byte("/")); ok {
 			switch string(verb) {
 			case "release":
-				return s.post(ctx, func(s *server, r *request) *problem { return s.release(r, id) })
+				return s.post(ctx, account, func(s *server, r *request) *problem { return s.release(r, id) })
 			case "extend":
-				return s.post(ctx, func(s *server, r *request) *problem { return s.extend(r, id) })
+				return s.post(ctx, account, func(s *server, r *request) *problem { return s.extend(r, id) })
 			}
 		}
 	}
@@ -252,20 +266,20 @@ var requestPool = sync.Pool{New: func() any { return new(request) }}
 // maxAnswerKept is the largest answer buffer that a pooled request keeps.
 const maxAnswerKept = 64 << 10
 
-// post authenticates a POST, sets its request up and answers it with f.
-func (s *server) post(ctx *fasthttp.RequestCtx, f func(*server, *request) *problem) *problem {
+// post sets the request of a POST up and answers it with f. account is what its
+// token covers, query the parameters that it may have.
+func (s *server) post(ctx *fasthttp.RequestCtx, account string, f func(*server, *request) *problem, query ...string) *problem {
 	if !ctx.IsPost() {
 		return methodProblem(ctx, "POST")
-	}
-	account, p := s.authenticate(ctx, s.e.now())
-	if p != nil {
-		return p
 	}
 	r := requestPool.Get().(*request)
 	r.ctx, r.account, r.parser = ctx, account, acquireParser()
 	r.msgpack = isMsgpack(ctx.Request.Header.ContentType())
 	r.answer.reset(answerMsgpack(ctx.Request.Header.Peek(fasthttp.HeaderAccept), r.msgpack))
 	defer r.release()
+	if p := r.checkQuery(query); p != nil {
+		return p
+	}
 	return f(s, r)
 }
 
@@ -290,8 +304,8 @@ func (r *request) send(status int) {
 	r.ctx.Response.SetBody(r.answer.b)
 }
 
-// query refuses query parameters other than those that are allowed, and repeats.
-func (r *request) query(allowed ...string) *problem {
+// checkQuery refuses query parameters other than those that are allowed, and repeats.
+func (r *request) checkQuery(allowed []string) *problem {
 	if len(r.ctx.URI().QueryString()) == 0 {
 		return nil
 	}
@@ -311,21 +325,29 @@ func (r *request) query(allowed ...string) *problem {
 			seen[string(name)] = true
 		}
 	}
-	return r.wrong()
+	return r.wrong(nil)
 }
 
-// wrong is the problem of the fields that the parser found wrong, if any.
-func (r *request) wrong() *problem {
-	if len(r.parser.problems) == 0 {
-		return nil
+// wrong is the problem of what a parser said of the request, if any: err, which
+// says that the body is no document, or fields.
+func (r *request) wrong(err error) *problem {
+	switch {
+	case err != nil:
+		return invalidBody(err)
+	case len(r.parser.problems) > 0:
+		return invalidFields(r.parser.problems)
 	}
-	return invalidFields(r.parser.problems)
+	return nil
 }
 
 // covers reports whether the request's token covers an account.
 func (r *request) covers(account []byte) bool {
 	return r.account == "" || string(account) == r.account
 }
+
+// coversCall reports whether the request's token covers a call. The account of a
+// key is looked at where the key is.
+func (r *request) coversCall(c *Call) bool { return len(c.Key) > 0 || r.covers(c.Account) }
 
 var errNotCovered = newProblem(codeNotFound, "there is no such account")
 

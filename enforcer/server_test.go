@@ -40,20 +40,20 @@ func TestRequestsThatAProxyCouldReadOtherwiseAreRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name, raw string
 		status    int
-		code      string
+		code      string // or the field that is named, in quotes
 		closed    bool
 	}{
 		{"right", fmt.Sprintf("POST /v1/check HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n%s", auth, len(body), body), 200, `"ok"`, false},
-		{"chunked", "POST /v1/check HTTP/1.1\r\n" + auth + "Transfer-Encoding: chunked\r\n\r\n" + chunked, 400, "invalid_request", true},
+		{"chunked", "POST /v1/check HTTP/1.1\r\n" + auth + "Transfer-Encoding: chunked\r\n\r\n" + chunked, 400, `"field":"Transfer-Encoding"`, true},
 		{"both lengths", fmt.Sprintf("POST /v1/check HTTP/1.1\r\n%sContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n%s", auth, len(body), chunked), 400, "invalid_request", true},
 		{"identity", fmt.Sprintf("POST /v1/check HTTP/1.1\r\n%sContent-Length: %d\r\ntransfer-encoding: identity\r\n\r\n%s", auth, len(body), body), 400, "invalid_request", true},
 		{"unknown coding", "POST /v1/check HTTP/1.1\r\n" + auth + "Transfer-Encoding: xchunked\r\n\r\n" + chunked, 400, "invalid_request", true},
-		{"two lengths", fmt.Sprintf("POST /v1/check HTTP/1.1\r\n%sContent-Length: %d\r\nContent-Length: 5\r\n\r\n%s", auth, len(body), body), 400, "invalid_request", true},
-		{"no length", "POST /v1/check HTTP/1.1\r\n" + auth + "\r\n", 400, "invalid_request", false},
+		{"two lengths", fmt.Sprintf("POST /v1/check HTTP/1.1\r\n%sContent-Length: %d\r\nContent-Length: 5\r\n\r\n%s", auth, len(body), body), 400, `"field":"request"`, true},
+		{"no length", "POST /v1/check HTTP/1.1\r\n" + auth + "\r\n", 400, `"field":"body"`, false},
 		{"body too large", fmt.Sprintf("POST /v1/check HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, maxBodyBytes+1), 413, "too_large", true},
 		{"list too large", fmt.Sprintf("POST /v1/ingest?ack=node HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n", auth, maxListBodyBytes+1), 413, "too_large", true},
-		{"headers too large", "POST /v1/check HTTP/1.1\r\n" + auth + "X: " + strings.Repeat("x", maxHeaderBytes) + "\r\n\r\n", 400, "invalid_request", true},
-		{"no HTTP", "hello\r\n\r\n", 400, "invalid_request", true},
+		{"headers too large", "POST /v1/check HTTP/1.1\r\n" + auth + "X: " + strings.Repeat("x", maxHeaderBytes) + "\r\n\r\n", 400, `"field":"headers"`, true},
+		{"no HTTP", "hello\r\n\r\n", 400, `"field":"request"`, true},
 		{"encoded path", fmt.Sprintf("POST /v1%%2f..%%2fv1/check HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n%s", auth, len(body), body), 404, "not_found", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -67,6 +67,9 @@ func TestRequestsThatAProxyCouldReadOtherwiseAreRefused(t *testing.T) {
 			if res.StatusCode != tc.status || !strings.Contains(string(text), tc.code) {
 				t.Errorf("%d %s", res.StatusCode, text)
 			}
+			if res.StatusCode == 400 && !strings.Contains(string(text), `"errors":[{"field":"`) {
+				t.Errorf("no field is named: %s", text)
+			}
 			if res.Header.Get("Server") != "" {
 				t.Error("the server tells what it is")
 			}
@@ -76,6 +79,29 @@ func TestRequestsThatAProxyCouldReadOtherwiseAreRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Answers come in the order of the requests, however many were sent at once.
+func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
+	n := newSoloNode(t)
+	c := n.listen(t)()
+	const calls = 50
+	var sent strings.Builder
+	for i := range calls {
+		body := fmt.Sprintf(`{"account":"acme","entities":["alice"],"usage":{"tokens":%d}}`, 2000+i)
+		fmt.Fprintf(&sent, "POST /v1/check HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", tokenAll, len(body), body)
+	}
+	go func() { _, _ = io.WriteString(c, sent.String()) }()
+	in := bufio.NewReader(c)
+	for i := range calls {
+		res, err := http.ReadResponse(in, nil)
+		mustDo(t, err)
+		text, err := io.ReadAll(res.Body)
+		mustDo(t, err)
+		if want := fmt.Sprintf(`"requested":%d,`, 2000+i); res.StatusCode != 200 || !strings.Contains(string(text), want) {
+			t.Fatalf("answer %d: %d %s, want one with %s", i, res.StatusCode, text, want)
+		}
 	}
 }
 
