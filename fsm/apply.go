@@ -112,8 +112,9 @@ func (s *state) apply(e Entry, batch *pebble.Batch, p *pending) (Outcome, error)
 		o.Err = err.(*Error) // Decode and check return no other
 		return o, nil
 	}
+	before := s.now
 	s.now = max(s.now, cmd.At)
-	t := &txn{s: s, cmd: cmd, index: e.Index, batch: batch, changes: p, roster: s.proposerRoster(cmd.Leader)}
+	t := &txn{s: s, cmd: cmd, index: e.Index, clockBefore: before, batch: batch, changes: p, roster: s.proposerRoster(cmd.Leader)}
 	t.sum.begin(s.sum, s.now)
 	if r := s.memory.byID[cmd.ID]; r != nil {
 		o = r.outcome()
@@ -195,6 +196,12 @@ func (t *txn) dispatch() ([][]Grant, *Error) {
 		return nil, t.applyDrainNode(c)
 	case Forfeit:
 		return nil, t.applyForfeit(c)
+	case Backup:
+		return nil, t.applyBackup()
+	case Restore:
+		return nil, t.applyRestore(c)
+	case EndDoubt:
+		return nil, t.applyEndDoubt()
 	}
 	return nil, corrupt("it has no body that this release knows")
 }

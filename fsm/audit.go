@@ -30,6 +30,9 @@ const (
 	actionNodeAdmit        = "node.admit"
 	actionNodeRemove       = "node.remove"
 	actionNodeForfeit      = "node.forfeit"
+	actionClusterBackup    = "cluster.backup"
+	actionClusterRestore   = "cluster.restore"
+	actionClusterEndDoubt  = "cluster.end_doubt"
 )
 
 // audit appends an entry to the trail. account is empty for what belongs to the

@@ -134,6 +134,12 @@ func bodyDecoder(k kind) func(*msgpack.Decoder) (Body, error) {
 		return decodeBody[DrainNode]
 	case kindForfeit:
 		return decodeBody[Forfeit]
+	case kindBackup:
+		return decodeBody[Backup]
+	case kindRestore:
+		return decodeBody[Restore]
+	case kindEndDoubt:
+		return decodeBody[EndDoubt]
 	}
 	return nil
 }

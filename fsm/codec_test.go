@@ -38,6 +38,7 @@ func bodies() []Body {
 		}}},
 		AdmitNode{"n1", "x:1"}, RemoveNode{"n1"}, BootNode{1, 2}, DeadNode{1}, RecoverNode{1, 2},
 		DrainNode{1, 2, []Keep{{k, 3}}}, Forfeit{"n1", true},
+		Backup{}, Restore{"c", "n1", DoubtCharged}, EndDoubt{},
 	}
 }
 
@@ -64,7 +65,7 @@ func TestEveryCommandSurvivesTheLog(t *testing.T) {
 			t.Errorf("%T (-want +got):\n%s", b, diff)
 		}
 	}
-	for k := kindInit; k <= kindForfeit; k++ {
+	for k := kindInit; k <= kindEndDoubt; k++ {
 		if !kinds[k] {
 			t.Errorf("kind %d is not among the test's bodies", k)
 		}

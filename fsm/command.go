@@ -47,6 +47,9 @@ const (
 	kindRecoverNode
 	kindDrainNode
 	kindForfeit
+	kindBackup
+	kindRestore
+	kindEndDoubt
 )
 
 // Init creates the cluster's settings. Every later Init is a no-op.
@@ -217,6 +220,30 @@ type Forfeit struct {
 	Charge bool   `msgpack:"c"`
 }
 
+// Backup changes nothing: it puts on record that a copy of everything was taken.
+type Backup struct{}
+
+// Restore makes the state of a backup that of a new cluster with one node. It is
+// the first entry of that cluster, applied to the backup by `bursar restore`.
+type Restore struct {
+	ClusterID string  `msgpack:"c"` // of the new cluster
+	Node      string  `msgpack:"n"` // its first node
+	InDoubt   InDoubt `msgpack:"d"`
+}
+
+// InDoubt says what becomes of the leases that the nodes of the cluster that was backed up had.
+type InDoubt uint8
+
+// The fates of leases in doubt.
+const (
+	DoubtWaits   InDoubt = iota // in doubt until no reservation of the time of the backup can be live, then free
+	DoubtFreed                  // free at once: it is known that none of it was spent
+	DoubtCharged                // used: all of it may have been spent
+)
+
+// EndDoubt frees what Restore left in doubt. Rejected before its time has come.
+type EndDoubt struct{}
+
 func (Init) kind() kind             { return kindInit }
 func (PutAccount) kind() kind       { return kindPutAccount }
 func (FreezeAccount) kind() kind    { return kindFreezeAccount }
@@ -237,6 +264,9 @@ func (DeadNode) kind() kind         { return kindDeadNode }
 func (RecoverNode) kind() kind      { return kindRecoverNode }
 func (DrainNode) kind() kind        { return kindDrainNode }
 func (Forfeit) kind() kind          { return kindForfeit }
+func (Backup) kind() kind           { return kindBackup }
+func (Restore) kind() kind          { return kindRestore }
+func (EndDoubt) kind() kind         { return kindEndDoubt }
 
 // Grant answers an Ask.
 type Grant struct {

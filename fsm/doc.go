@@ -9,7 +9,7 @@
 //	machine       machine.go (open, close, read) apply.go (entries to outcomes) txn.go (one
 //	              entry) wait.go checksum.go failure.go view.go query.go
 //	leases        lease.go (the pure rules) birth.go (what a period is born with) reconcile.go
-//	              settle.go releases.go nodes.go budget_cache.go invariants.go
+//	              settle.go releases.go nodes.go restore.go budget_cache.go invariants.go
 //	configuration put_*.go move.go archive.go allocated.go limit.go backfill.go validate.go
 //	              audit.go document.go
 //	disk          keys.go value.go codec.go store.go load.go memory.go snapshot.go install.go

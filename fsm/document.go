@@ -141,6 +141,20 @@ type forfeitDocument struct {
 	Budgets int    `json:"budgets"`
 }
 
+// restoreDocument is the "from" and "to" of a cluster.restore.
+type restoreDocument struct {
+	ID         string `json:"id"` // of the cluster
+	At         string `json:"at"` // of the backup; the restoring
+	Nodes      int    `json:"nodes"`
+	InDoubt    string `json:"in_doubt,omitempty"` // what became of the former nodes' leases
+	DoubtUntil string `json:"doubt_until,omitempty"`
+}
+
+// endDoubtDocument is the "to" of a cluster.end_doubt.
+type endDoubtDocument struct {
+	Budgets int `json:"budgets"` // in which something was set free
+}
+
 // timestamp writes Unix milliseconds as RFC 3339 in UTC.
 func timestamp(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano) }
 

@@ -5,6 +5,12 @@ type Settings struct {
 	ClusterID      string `msgpack:"c"`
 	Shares         int64  `msgpack:"s"`
 	MaxStalenessMS int64  `msgpack:"m"`
+
+	// Of a cluster that was made from a backup: the number of its first node (lower
+	// ones are of the cluster that was backed up), and, in Unix milliseconds, when
+	// what those hold is freed (0: nothing is left to be).
+	FirstNode  NodeNum `msgpack:"f,omitempty"`
+	DoubtUntil int64   `msgpack:"d,omitempty"`
 }
 
 // Node is a member, or a former one whose leases are still in doubt.

@@ -20,9 +20,7 @@ func (t *txn) applyInit(c Init) *Error {
 	case c.MaxStalenessMS < 1 || c.MaxStalenessMS > maxStalenessMax:
 		return invalid("max_staleness", "must be 1 to %d milliseconds", maxStalenessMax)
 	}
-	t.s.settings = &Settings{ClusterID: c.ClusterID, Shares: c.Shares, MaxStalenessMS: c.MaxStalenessMS}
-	t.put(keySettings, t.s.settings)
-	t.changes.c.Global = true
+	t.putSettings(&Settings{ClusterID: c.ClusterID, Shares: c.Shares, MaxStalenessMS: c.MaxStalenessMS})
 	return nil
 }
 
@@ -195,29 +193,35 @@ func (t *txn) applyForfeit(c Forfeit) *Error {
 		}
 		return notFound("no node was ever called %q", c.Name)
 	}
-	t.materializeBirths(lost)
-	holds := func(b *cachedBudget) bool {
-		return b.end > t.s.now && slices.ContainsFunc(lost, func(n NodeNum) bool { return b.LeaseOf(n) > 0 })
-	}
-	budgets := t.recentBudgets(holds)
+	t.materializeBirths(lost, t.s.now)
+	budgets := t.giveUp(lost, c.Charge)
+	t.audit(actionNodeForfeit, "", c.Name, nil, forfeitDocument{ID: c.Name, Charge: c.Charge, Budgets: budgets})
+	return nil
+}
+
+// giveUp ends the stored leases of nodes in periods that have not ended: used if
+// they are charged, free otherwise. It returns in how many budgets there were any.
+func (t *txn) giveUp(nodes []NodeNum, charge bool) int {
+	budgets := t.recentBudgets(func(b *cachedBudget) bool {
+		return b.end > t.s.now && slices.ContainsFunc(nodes, func(n NodeNum) bool { return b.LeaseOf(n) > 0 })
+	})
 	for _, b := range budgets {
-		for _, n := range lost {
+		for _, n := range nodes {
 			lease := b.LeaseOf(n)
-			t.noteForfeit(b, n, lease, c.Charge)
+			t.noteForfeit(b, n, lease, charge)
 			b.addLease(n, -lease)
-			if c.Charge {
+			if charge {
 				b.Used = satAdd(b.Used, lease)
 			}
 		}
 		t.touch(&b.Budget)
 	}
-	t.audit(actionNodeForfeit, "", c.Name, nil, forfeitDocument{ID: c.Name, Charge: c.Charge, Budgets: len(budgets)})
-	return nil
+	return len(budgets)
 }
 
 // materializeBirths makes every slice that the nodes were born with and that no
-// entry has touched durable, for the periods of now.
-func (t *txn) materializeBirths(nodes []NodeNum) {
+// entry has touched durable, for the periods that contain the time at.
+func (t *txn) materializeBirths(nodes []NodeNum, at int64) {
 	nums := make([]uint64, 0, len(t.s.assignments))
 	for num := range t.s.assignments {
 		nums = append(nums, num)
@@ -225,7 +229,7 @@ func (t *txn) materializeBirths(nodes []NodeNum) {
 	slices.Sort(nums)
 	for _, num := range nums {
 		a := t.s.assignments[num]
-		start, _ := a.Cadence.Period(t.s.now)
+		start, _ := a.Cadence.Period(at)
 		if !a.Leased() || t.s.cached(BudgetKey{num, start}) != nil {
 			continue
 		}

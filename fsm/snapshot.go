@@ -138,6 +138,41 @@ func readSnapshot(r io.Reader, pair func(key, value []byte) error) (h snapshotHe
 	}
 }
 
+// SnapshotInfo says what a snapshot is of.
+type SnapshotInfo struct {
+	Index uint64 // applied
+	Pairs uint64 // keys with their values
+	Bytes int64
+}
+
+// CheckSnapshot reads what WriteSnapshot wrote to its end and reports whether it is
+// whole: an error wraps ErrSnapshot, or is that of a format this release does not
+// read, or of r. Its memory does not grow with the snapshot. Bytes after the end are damage too.
+func CheckSnapshot(r io.Reader) (info SnapshotInfo, err error) {
+	h, err := readSnapshot(io.TeeReader(r, (*byteCount)(&info.Bytes)), func(_, _ []byte) error {
+		info.Pairs++
+		return nil
+	})
+	if err != nil {
+		return info, err
+	}
+	info.Index = h.Index
+	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
+		return info, badSnapshot("it goes on after its end")
+	} else if !errors.Is(err, io.EOF) {
+		return info, fmt.Errorf("read snapshot: %w", err)
+	}
+	return info, nil
+}
+
+// byteCount counts what is written to it.
+type byteCount int64
+
+func (c *byteCount) Write(b []byte) (int, error) {
+	*c += byteCount(len(b))
+	return len(b), nil
+}
+
 // snapshotReader reads a stream, summing as it goes.
 type snapshotReader struct {
 	r     io.Reader

@@ -21,6 +21,8 @@ type txn struct {
 	before  map[BudgetKey]*obligation // with invariants: what budgets were and what they may become
 	sum     sumWrites
 	err     error // the store failed, and with it the whole Apply call
+
+	clockBefore int64 // the clock as of the entry before
 }
 
 // put writes a value.
