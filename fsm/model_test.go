@@ -5,43 +5,65 @@ import (
 	"slices"
 )
 
-// model is LEASES.md and DESIGN.md once more, as plainly as possible: maps,
-// no store, no encoding, no cache, everything materialized by looking at all of it.
-// The property tests drive it beside a Machine.
+// This file is the specification of the lease and settlement rules, to be read from
+// top to bottom: what there is, what a budget is before anything has happened to it,
+// what one node's message does, what a change of terms does, what happens to nodes.
+// Maps, no store, no encoding, no cache: everything is found by looking at all of it.
+//
+// A command of this file is obeyed by every replica at its place in the log. The
+// promises that it has to keep are in model_invariants_test.go and are checked after
+// every command; property_test.go draws the commands and holds a Machine to the
+// model. fsm/spec/Lease.tla explores the same core together with what nodes do.
+
+// model is the replicated state.
 type model struct {
-	now, shares, staleness int64
-	nodes                  map[NodeNum]*modelNode
-	assignments            map[uint64]*modelAssignment
-	budgets                map[BudgetKey]*modelBudget
-	events                 map[string]bool
-	released               map[modelRelease]bool
+	now         int64 // of the log: it moves with the commands
+	shares      int64 // S: a birth slice is limit/2S
+	staleness   int64 // how long a node may act on what it knew before
+	nodes       map[NodeNum]*modelNode
+	assignments map[uint64]*modelAssignment
+	budgets     map[BudgetKey]*modelBudget // those that a command has touched
+	events      map[string]bool            // ids that were settled
+	released    map[modelRelease]bool      // releases that were applied
+	did         map[BudgetKey]*deed        // by the command under way; see model_invariants_test.go
 }
 
+// modelNode is a member, or was one until removed (0: it is one).
 type modelNode struct {
 	name              string
 	admitted, removed int64
-	boot              uint64
-	dead, drained     bool
+	boot              uint64 // its session
+	dead              bool   // the leader does not hear it; it keeps what it has
+	drained           bool   // it has stopped in order
 }
 
+// live nodes are granted slices and can be holders.
 func (n *modelNode) live() bool { return n.removed == 0 && !n.dead && !n.drained }
 
+// modelAssignment gives out a limit in every period of its cadence.
 type modelAssignment struct {
-	cadence          Cadence
-	limit, birthFrom int64
+	cadence   Cadence
+	limit     int64
+	hard      bool  // handed out as leases; soft ones only count
+	birthFrom int64 // periods that start after it are born with slices
 }
 
+// modelRelease names a release for ever.
 type modelRelease struct {
 	node      NodeNum
 	boot, seq uint64
 }
 
+// modelBudget is one period of one assignment.
 type modelBudget struct {
-	limit, used, avg int64
-	lease            map[NodeNum]int64
-	holder           NodeNum
-	gen              uint32
-	acks             map[NodeNum]bool
+	limit  int64
+	hard   bool
+	used   int64             // what was settled
+	avg    int64             // running mean of line sizes
+	lease  map[NodeNum]int64 // what each node may give out
+	holder NodeNum           // the one node that has the rest and can prove a refusal; 0: nobody
+	gen    uint32            // counts changes of holder
+	acks   map[NodeNum]bool  // nodes that gave up what they had in this gen
 }
 
 func newModel(now int64) *model {
@@ -49,9 +71,11 @@ func newModel(now int64) *model {
 		now: now, shares: DefaultShares, staleness: DefaultMaxStaleness.Milliseconds(),
 		nodes: map[NodeNum]*modelNode{}, assignments: map[uint64]*modelAssignment{},
 		budgets: map[BudgetKey]*modelBudget{}, events: map[string]bool{}, released: map[modelRelease]bool{},
+		did: map[BudgetKey]*deed{},
 	}
 }
 
+// free is what belongs to nobody. It is below 0 after a cut of the limit or an overdraft.
 func (b *modelBudget) free() int64 {
 	free := b.limit - b.used
 	for _, l := range b.lease {
@@ -73,85 +97,66 @@ func (m *model) leader(proposer NodeNum) NodeNum {
 	return 0
 }
 
-// look returns the budget as stored, or as derived from what the log has said.
+// look returns a budget: as a command left it, or as it is born. Every node that was
+// a member before the period began has a slice without asking; a node that was removed
+// may not know yet, so its slices of periods about to begin stay its own.
 func (m *model) look(k BudgetKey) *modelBudget {
 	if b := m.budgets[k]; b != nil {
 		return b
 	}
 	a := m.assignments[k.Assignment]
-	b := &modelBudget{limit: a.limit, lease: map[NodeNum]int64{}, acks: map[NodeNum]bool{}}
+	b := &modelBudget{limit: a.limit, hard: a.hard, lease: map[NodeNum]int64{}, acks: map[NodeNum]bool{}}
 	for num, n := range m.nodes {
 		born := n.admitted < k.Start && (n.removed == 0 || k.Start <= n.removed+m.staleness) && !n.drained
-		if born && k.Start > a.birthFrom {
+		if born && a.hard && k.Start > a.birthFrom {
 			b.lease[num] = a.limit / (2 * m.shares)
 		}
 	}
 	return b
 }
 
+// touch makes a budget what it is born as, for good; nil if its assignment is gone.
 func (m *model) touch(k BudgetKey) *modelBudget {
+	if m.assignments[k.Assignment] == nil {
+		return nil
+	}
 	b := m.look(k)
 	m.budgets[k] = b
 	return b
 }
 
-func (m *model) create(num uint64, c Cadence, limit int64) {
-	m.assignments[num] = &modelAssignment{cadence: c, limit: limit, birthFrom: m.now}
-	start, _ := c.Period(m.now)
-	b := m.touch(BudgetKey{num, start})
-	for n, node := range m.nodes {
-		if node.live() {
-			b.lease[n] = limit / (2 * m.shares)
-		}
+// leased is touch for what concerns leases only: nil where none are handed out.
+func (m *model) leased(k BudgetKey) *modelBudget {
+	if a := m.assignments[k.Assignment]; a == nil || !a.hard {
+		return nil
 	}
+	if b := m.touch(k); b.hard {
+		return b
+	}
+	return nil
 }
 
-func (m *model) setLimit(num uint64, limit int64, leader NodeNum) {
-	a := m.assignments[num]
-	if a.limit == limit {
-		return
-	}
-	for at := m.now; at <= m.now+m.staleness; {
-		start, end := a.cadence.Period(at)
-		m.touch(BudgetKey{num, start})
-		at = end
-	}
-	a.limit = limit
-	for k, b := range m.budgets {
-		if _, end := a.cadence.Period(k.Start); k.Assignment == num && end > m.now {
-			b.limit = limit
-			if b.free() < 0 && b.holder == 0 {
-				m.consolidate(b, leader)
-			}
-		}
-	}
-}
-
-func (m *model) consolidate(b *modelBudget, h NodeNum) {
-	if h == 0 {
-		return
-	}
-	b.holder = h
-	b.gen++
-	b.acks = map[NodeNum]bool{h: true}
-	for num, n := range m.nodes {
-		if n.removed == 0 && (n.dead || !n.drained && b.lease[num] == 0) {
-			b.acks[num] = true
-		}
-	}
-	b.lease[h] += max(0, min(b.free(), max(b.free()/2, 4*b.avg)))
-}
-
-func (m *model) threshold(b *modelBudget) int64 { return max(b.limit/128, 2*m.shares*b.avg) }
-
+// settle charges a line, once for an event id. What was set aside for it comes out of
+// the lease it was set aside on; what was not is an overdraft, and while used and
+// leases exceed the limit everybody holds the excess back, so one node collects the rest.
 func (m *model) settle(id string, l Line, leader NodeNum) {
 	if m.events[id] {
 		return
 	}
 	m.events[id] = true
 	b := m.touch(l.Budget)
+	if b == nil {
+		return
+	}
 	b.used += l.Amount
-	b.lease[l.On] -= min(l.Drawn, b.lease[l.On])
+	m.deed(l.Budget).charged += l.Amount
+	if !b.hard {
+		return
+	}
+	taken := min(l.Drawn, b.lease[l.On])
+	b.lease[l.On] -= taken
+	m.deed(l.Budget).overdrawn += l.Amount - taken
+	m.deed(l.Budget).gone[l.On] += taken
 	switch {
 	case l.Amount == 0:
 	case b.avg == 0:
@@ -164,24 +169,39 @@ func (m *model) settle(id string, l Line, leader NodeNum) {
 	}
 }
 
+// release takes back what node n gives, once for a sequence number and only in its
+// present session: one from before a crash would take what the new session gives out.
+// "Final" says that n has nothing left to give up in this generation.
 func (m *model) release(n NodeNum, boot uint64, r Release) {
 	id := modelRelease{n, boot, r.Seq}
 	if boot != m.nodes[n].boot || m.released[id] {
 		return
 	}
 	m.released[id] = true
-	b := m.touch(r.Budget)
-	b.lease[n] -= min(r.Amount, b.lease[n])
+	b := m.leased(r.Budget)
+	if b == nil {
+		return
+	}
+	given := min(r.Amount, b.lease[n])
+	b.lease[n] -= given
+	m.deed(r.Budget).gone[n] += given
 	if r.Final && r.Gen == b.gen && b.holder != 0 {
 		b.acks[n] = true
 	}
 }
 
+// ask grants from what is free, and never more. The holder gets generously, other
+// nodes nothing while there is one. A budget that cannot meet an ask, or has little
+// left, gets a holder.
 func (m *model) ask(n NodeNum, boot uint64, a Ask, leader NodeNum) Grant {
+	refused := Grant{Budget: a.Budget}
 	if node := m.nodes[n]; boot != node.boot || !node.live() {
-		return Grant{Budget: a.Budget}
+		return refused
 	}
-	b := m.touch(a.Budget)
+	b := m.leased(a.Budget)
+	if b == nil {
+		return refused
+	}
 	free := b.free()
 	var g int64
 	switch b.holder {
@@ -202,18 +222,105 @@ func (m *model) ask(n NodeNum, boot uint64, a Ask, leader NodeNum) Grant {
 	return Grant{Budget: a.Budget, Amount: g, Short: short}
 }
 
+// consolidate makes h the holder. Nodes that cannot have anything to give up count as
+// having said so: the dead, whose leases are in doubt anyway, and those without a lease.
+func (m *model) consolidate(b *modelBudget, h NodeNum) {
+	if h == 0 {
+		return
+	}
+	b.holder = h
+	b.gen++
+	b.acks = map[NodeNum]bool{h: true}
+	for num, n := range m.nodes {
+		if n.removed == 0 && (n.dead || !n.drained && b.lease[num] == 0) {
+			b.acks[num] = true
+		}
+	}
+	b.lease[h] += max(0, min(b.free(), max(b.free()/2, 4*b.avg)))
+}
+
+// threshold is what must be left at least for a budget to do without a holder.
+func (m *model) threshold(b *modelBudget) int64 { return max(b.limit/128, 2*m.shares*b.avg) }
+
+// exit ends a consolidation: asked by the holder, with twice the threshold left, so
+// that entering and leaving cannot alternate.
 func (m *model) exit(n NodeNum, boot uint64, x Exit) {
 	if boot != m.nodes[n].boot {
 		return
 	}
-	b := m.touch(x.Budget)
-	if b.holder == n && b.gen == x.Gen && b.limit-b.used >= 2*m.threshold(b) {
+	b := m.leased(x.Budget)
+	if b != nil && b.holder == n && b.gen == x.Gen && b.limit-b.used >= 2*m.threshold(b) {
 		b.holder, b.acks = 0, map[NodeNum]bool{}
 		b.gen++
 	}
 }
 
-// passOn hands what n holds to the leader.
+// create makes an assignment. Its present period has begun already, so what live nodes
+// are born with is given to them here.
+func (m *model) create(num uint64, c Cadence, limit int64) {
+	m.assignments[num] = &modelAssignment{cadence: c, limit: limit, hard: true, birthFrom: m.now}
+	start, _ := c.Period(m.now)
+	b := m.touch(BudgetKey{num, start})
+	for n, node := range m.nodes {
+		if node.live() {
+			b.lease[n] = limit / (2 * m.shares)
+		}
+	}
+}
+
+// setTerms changes limit and enforcement. Nodes may already give out what they were
+// born with in the periods that begin soon, so those are made durable first. A soft
+// budget has no leases; one that becomes hard starts without any.
+func (m *model) setTerms(num uint64, limit int64, hard bool, leader NodeNum) {
+	a := m.assignments[num]
+	if a.limit == limit && a.hard == hard {
+		return
+	}
+	for at := m.now; at <= m.now+m.staleness; {
+		start, end := a.cadence.Period(at)
+		m.touch(BudgetKey{num, start})
+		at = end
+	}
+	if hard && !a.hard {
+		a.birthFrom = m.now + m.staleness
+	}
+	a.limit, a.hard = limit, hard
+	for k, b := range m.budgets {
+		if _, end := a.cadence.Period(k.Start); k.Assignment != num || end <= m.now {
+			continue
+		}
+		b.limit, b.hard = limit, hard
+		if !hard {
+			m.disband(b)
+		} else if b.free() < 0 && b.holder == 0 {
+			m.consolidate(b, leader)
+		}
+	}
+}
+
+// disband ends all leases. The generation goes on, so that a final release of before
+// is not taken for one of the next holder's time.
+func (m *model) disband(b *modelBudget) {
+	if b.holder != 0 {
+		b.gen++
+	}
+	b.lease, b.holder, b.acks = map[NodeNum]int64{}, 0, map[NodeNum]bool{}
+}
+
+// removeAssignment takes an assignment away with all its budgets.
+func (m *model) removeAssignment(num uint64) {
+	delete(m.assignments, num)
+	for k := range m.budgets {
+		if k.Assignment == num {
+			delete(m.budgets, k)
+		}
+	}
+}
+
+// Moving and archiving entities changes no budget: an event names the budgets it
+// charges, as its node found them when it was accepted. There is nothing to write here.
+
+// passOn makes the leader the holder of what n was the holder of. Nobody takes n's lease.
 func (m *model) passOn(n, proposer NodeNum) {
 	for k, b := range m.budgets {
 		if b.holder == n && m.matters(k) {
@@ -228,16 +335,19 @@ func (m *model) matters(k BudgetKey) bool {
 	return end > m.now-budgetKeep
 }
 
+// dead: the leader has not heard n for a second.
 func (m *model) dead(n, proposer NodeNum) {
 	m.nodes[n].dead = true
 	m.passOn(n, proposer)
 }
 
+// remove ends a membership. What the node has stays in doubt until it is forfeited.
 func (m *model) remove(n, proposer NodeNum) {
 	m.nodes[n].removed = m.now
 	m.passOn(n, proposer)
 }
 
+// boot begins a session: what earlier ones released, asked or ended is void.
 func (m *model) boot(n NodeNum, boot uint64) {
 	node := m.nodes[n]
 	if boot <= node.boot {
@@ -249,6 +359,8 @@ func (m *model) boot(n NodeNum, boot uint64) {
 	}
 }
 
+// recover brings a dead node back with its leases. Where it has one, it counts as not
+// having given it up.
 func (m *model) recover(n NodeNum, boot uint64) {
 	node := m.nodes[n]
 	if boot != node.boot || !node.dead {
@@ -262,22 +374,27 @@ func (m *model) recover(n NodeNum, boot uint64) {
 	}
 }
 
+// drain is an orderly stop: n keeps what its live reservations hold, and is born with
+// nothing until it boots again.
 func (m *model) drain(n NodeNum, boot uint64, keep map[BudgetKey]int64, proposer NodeNum) {
 	if boot != m.nodes[n].boot {
 		return
 	}
 	for k := range keep {
-		m.touch(k)
+		m.leased(k)
 	}
 	m.nodes[n].drained = true
 	for k, b := range m.budgets {
-		if m.matters(k) {
-			b.lease[n] = min(b.lease[n], keep[k])
+		if given := b.lease[n] - keep[k]; m.matters(k) && given > 0 {
+			b.lease[n] -= given
+			m.deed(k).gone[n] += given
 		}
 	}
 	m.passOn(n, proposer)
 }
 
+// forfeit is an operator's word that the lost nodes of a name do not come back: what
+// they have in periods that have not ended counts as spent, or is free.
 func (m *model) forfeit(name string, charge bool) {
 	for num, n := range m.nodes {
 		if n.name != name || n.removed == 0 && !n.dead {
@@ -293,8 +410,10 @@ func (m *model) forfeit(name string, charge bool) {
 			if _, end := m.assignments[k.Assignment].cadence.Period(k.Start); end <= m.now {
 				continue
 			}
+			m.deed(k).gone[num] += b.lease[num]
 			if charge {
 				b.used += b.lease[num]
+				m.deed(k).charged += b.lease[num]
 			}
 			b.lease[num] = 0
 		}
@@ -303,7 +422,7 @@ func (m *model) forfeit(name string, charge bool) {
 
 // budget returns b in the state machine's form.
 func (b *modelBudget) budget(k BudgetKey) Budget {
-	out := Budget{Key: k, Limit: b.limit, Leased: true, Used: b.used, Avg: b.avg, Holder: b.holder, Gen: b.gen}
+	out := Budget{Key: k, Limit: b.limit, Leased: b.hard, Used: b.used, Avg: b.avg, Holder: b.holder, Gen: b.gen}
 	for _, n := range slices.Sorted(maps.Keys(b.lease)) {
 		if b.lease[n] != 0 {
 			out.Leases = append(out.Leases, Lease{n, b.lease[n]})

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -19,10 +20,16 @@ type driver struct {
 	events  int
 	early   map[BudgetKey]map[NodeNum]int64 // births as first seen, at most the staleness bound ahead
 	drained map[NodeNum]bool                // ever: such a node has given births up
+
+	cadences  map[uint64]Cadence   // of every assignment there ever was
+	was       map[BudgetKey]Budget // the Machine's, before the command under way
+	forfeited map[BudgetKey]int64  // charged without a line
+	archived  bool                 // alice is
 }
 
 func newDriver(t testing.TB, rt *rapid.T) *driver {
-	d := &driver{rig: newRig(t), rt: rt, early: map[BudgetKey]map[NodeNum]int64{}, drained: map[NodeNum]bool{}}
+	d := &driver{rig: newRig(t), rt: rt, early: map[BudgetKey]map[NodeNum]int64{}, drained: map[NodeNum]bool{},
+		cadences: map[uint64]Cadence{}, forfeited: map[BudgetKey]int64{}}
 	d.t = rapidTB{t, rt}
 	d.now += 5 * hourMS // so that there are periods older than the assignments and younger than the nodes
 	d.model = newModel(d.now)
@@ -32,8 +39,11 @@ func newDriver(t testing.TB, rt *rapid.T) *driver {
 	for i, every := range []Every{EveryMonth, EveryHour, EveryMinute, EveryNever} {
 		limit := rapid.SampledFrom([]int64{0, 10, 128, 1000, 100_000}).Draw(rt, "limit")
 		a := d.assign(limit, per(every))
+		d.cadences[uint64(i+1)] = a.Cadence
 		d.model.create(uint64(i+1), a.Cadence, limit)
 	}
+	d.must(PutEntities{Account: "acme", Items: []Entity{{ID: "home", Type: "user"}, {ID: "away", Type: "user"}}})
+	d.was = d.budgets()
 	return d
 }
 
@@ -56,11 +66,12 @@ func (d *driver) session(n NodeNum) uint64 {
 	return uint64(max(0, int(d.model.nodes[n].boot)-rapid.SampledFrom([]int{0, 0, 0, 0, 1, -1}).Draw(d.rt, "stale")))
 }
 
-// key draws a budget: of the present period, the next, or one before.
+// key draws a budget: of the present period, the next, or one before. Its assignment
+// may have been deleted.
 func (d *driver) key() BudgetKey {
-	num := uint64(rapid.IntRange(1, len(d.model.assignments)).Draw(d.rt, "assignment"))
+	num := uint64(rapid.IntRange(1, len(d.cadences)).Draw(d.rt, "assignment"))
 	at := d.now
-	start, end := d.model.assignments[num].cadence.Period(at)
+	start, end := d.cadences[num].Period(at)
 	switch rapid.SampledFrom([]string{"now", "now", "now", "now", "next", "before"}).Draw(d.rt, "period") {
 	case "next":
 		if end-at < MaxFuture.Milliseconds() {
@@ -68,13 +79,23 @@ func (d *driver) key() BudgetKey {
 		}
 	case "before":
 		if start > 0 {
-			start, _ = d.model.assignments[num].cadence.Period(start - 1)
+			start, _ = d.cadences[num].Period(start - 1)
 		}
 	}
 	return BudgetKey{num, start}
 }
 
 func (d *driver) amount() int64 { return rapid.Int64Range(0, 40).Draw(d.rt, "amount") }
+
+// gen draws a generation of a budget: mostly the present one.
+func (d *driver) gen(k BudgetKey) uint32 {
+	stale := rapid.SampledFrom([]uint32{0, 0, 0, 1}).Draw(d.rt, "stale generation")
+	if d.model.assignments[k.Assignment] == nil {
+		return stale
+	}
+	gen := d.model.look(k).gen
+	return gen - min(gen, stale)
+}
 
 func (d *driver) leader() NodeNum { return d.model.leader(1) }
 
@@ -95,7 +116,7 @@ func (d *driver) drawReconcile() {
 		}
 		for range rapid.IntRange(0, 1).Draw(d.rt, "exits") {
 			k := d.key()
-			x := Exit{Budget: k, Gen: d.model.look(k).gen}
+			x := Exit{Budget: k, Gen: d.gen(k)}
 			p.Exits = append(p.Exits, x)
 			d.model.exit(n, p.Boot, x)
 		}
@@ -127,7 +148,7 @@ func (d *driver) drawReleases(p *Part) {
 		k := d.key()
 		r := Release{
 			Seq: rapid.Uint64Range(1, 40).Draw(d.rt, "seq"), Budget: k, Amount: d.amount(),
-			Final: rapid.Bool().Draw(d.rt, "final"), Gen: d.model.look(k).gen,
+			Final: rapid.Bool().Draw(d.rt, "final"), Gen: d.gen(k),
 		}
 		p.Releases = append(p.Releases, r)
 		d.model.release(p.Node, p.Boot, r)
@@ -175,6 +196,9 @@ func (d *driver) drawNodeCommand() {
 		c := Forfeit{Name: node.name, Charge: rapid.Bool().Draw(d.rt, "charge")}
 		if o := d.apply(c)[0]; o.Err == nil {
 			d.model.forfeit(c.Name, c.Charge)
+			for k, did := range d.model.did {
+				d.forfeited[k] += did.charged
+			}
 		} else if node.dead || node.removed != 0 {
 			d.t.Fatalf("forfeit of a lost node was refused: %v", o.Err)
 		}
@@ -202,13 +226,61 @@ func (d *driver) drawAdmit() {
 	d.model.nodes[num] = &modelNode{name: name, admitted: d.now}
 }
 
-func (d *driver) drawLimit() {
-	num := uint64(rapid.IntRange(1, len(d.model.assignments)).Draw(d.rt, "assignment"))
+func (d *driver) drawTerms() {
+	nums := slices.Sorted(maps.Keys(d.model.assignments))
+	num := rapid.SampledFrom(nums).Draw(d.rt, "assignment")
 	limit := rapid.SampledFrom([]int64{0, 10, 50, 500, 5000, 100_000}).Draw(d.rt, "limit")
 	a := *d.assignment(num)
-	a.Limit = limit
+	switch rapid.SampledFrom([]string{"limit", "limit", "limit", "enforcement", "replace"}).Draw(d.rt, "terms") {
+	case "limit":
+		a.Limit = limit
+	case "enforcement":
+		a.Enforcement = map[Enforcement]Enforcement{Hard: Soft, Soft: Hard}[a.Enforcement]
+	case "replace":
+		d.replace(a, limit)
+		return
+	}
 	d.must(PutAssignments{Account: "acme", Items: []AssignmentPut{{Assignment: a}}})
-	d.model.setLimit(num, limit, d.leader())
+	hard := a.Enforcement == Hard
+	if !hard && d.model.assignments[num].hard { // what nodes had of it is nobody's
+		d.forgetLeases(num)
+	}
+	d.model.setTerms(num, a.Limit, hard, d.leader())
+}
+
+// replace deletes an assignment and makes another in its place.
+func (d *driver) replace(a Assignment, limit int64) {
+	if d.archived || len(d.cadences) == 12 {
+		return
+	}
+	d.must(DeleteAssignment{Account: "acme", ID: a.ID})
+	d.model.removeAssignment(a.Num)
+	num := uint64(len(d.cadences) + 1)
+	d.cadences[num] = a.Cadence
+	d.assign(limit, per(a.Cadence.Every))
+	d.model.create(num, a.Cadence, limit)
+}
+
+// forgetLeases allows every lease of an assignment, those of births included, to end.
+func (d *driver) forgetLeases(num uint64) {
+	for k, b := range d.was {
+		if k.Assignment == num {
+			for _, l := range b.Leases {
+				d.model.deed(k).gone[l.Node] += l.Amount
+			}
+			delete(d.early, k)
+		}
+	}
+}
+
+// drawTree moves and archives the entity that everything is charged to: no budget may change.
+func (d *driver) drawTree() {
+	if rapid.Bool().Draw(d.rt, "archive") {
+		d.archived = !d.archived
+		d.must(ArchiveEntity{Account: "acme", ID: "alice", Archived: d.archived})
+		return
+	}
+	d.must(MoveEntity{Account: "acme", ID: "alice", Parent: rapid.SampledFrom([]string{"", "home", "away"}).Draw(d.rt, "parent")})
 }
 
 func (d *driver) assignment(num uint64) (a *Assignment) {
@@ -222,9 +294,8 @@ func (d *driver) drawTime() {
 	d.must(Reconcile{}) // the machine's clock moves with the log
 }
 
-// check compares every budget that the model knows, and those of the present and
-// the next periods, with the machine's.
-func (d *driver) check(*rapid.T) {
+// keys returns the budgets that the model knows, and those of the present and the next periods.
+func (d *driver) keys() map[BudgetKey]bool {
 	keys := map[BudgetKey]bool{}
 	for k := range d.model.budgets {
 		keys[k] = true
@@ -236,9 +307,14 @@ func (d *driver) check(*rapid.T) {
 			keys[BudgetKey{num, end}] = true
 		}
 	}
-	for k := range keys {
-		got, want := d.budget(k), d.model.look(k).budget(k)
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+	return keys
+}
+
+// check holds the Machine to the promises and to the model.
+func (d *driver) check(*rapid.T) {
+	d.checkPromises()
+	for k, got := range d.was {
+		if diff := cmp.Diff(d.model.look(k).budget(k), got, cmpopts.EquateEmpty()); diff != "" {
 			d.t.Fatalf("budget %+v (-model +machine):\n%s", k, diff)
 		}
 		d.checkBirths(k, got)
@@ -269,7 +345,8 @@ func (d *driver) run() {
 		"reconcile":  func(*rapid.T) { d.drawReconcile() },
 		"reconcile2": func(*rapid.T) { d.drawReconcile() },
 		"node":       func(*rapid.T) { d.drawNodeCommand() },
-		"limit":      func(*rapid.T) { d.drawLimit() },
+		"terms":      func(*rapid.T) { d.drawTerms() },
+		"tree":       func(*rapid.T) { d.drawTree() },
 		"time":       func(*rapid.T) { d.drawTime() },
 		"":           d.check,
 	})
@@ -280,6 +357,7 @@ func TestMachineFollowsTheLeaseRules(t *testing.T) {
 		d := newDriver(t, rt)
 		defer d.m.Close()
 		d.run()
+		d.checkLedger()
 	})
 }
 
