@@ -25,6 +25,7 @@
 //
 //	discover.go   who is out there                       gossip.go     memberlist
 //	bootstrap.go  forming a cluster, once                join.go, remove.go, promote.go, transfer.go
+//	restore.go    a backup's first node
 //	checksum.go   replicas compared                      status.go
 //	late.go       a node whose parts are opened in a circle
 package cluster

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"time"
 
@@ -116,6 +115,7 @@ func (l *leadership) run() {
 	close(l.ready)
 	l.n.wg.Go(l.watchSessions)
 	l.n.wg.Go(l.watchMembership)
+	l.n.wg.Go(l.watchDoubt)
 	l.n.wg.Go(l.watchChecksums)
 }
 
@@ -133,13 +133,13 @@ func (l *leadership) initialize() error {
 	if l.n.members.Load().configured {
 		return nil
 	}
-	id, err := ulid.New(ulid.Now(), rand.Reader)
+	id, err := newClusterID()
 	if err != nil {
 		return err
 	}
 	_, err = l.commit(l.ctx, &fsm.Command{
 		ID: newCommandID(), Actor: l.n.actor(),
-		Body: fsm.Init{ClusterID: "clu_" + id.String(), Shares: fsm.DefaultShares, MaxStalenessMS: fsm.DefaultMaxStaleness.Milliseconds()},
+		Body: fsm.Init{ClusterID: id, Shares: fsm.DefaultShares, MaxStalenessMS: fsm.DefaultMaxStaleness.Milliseconds()},
 	})
 	return err
 }

@@ -54,7 +54,7 @@ func startRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stat
 }
 
 func newRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine, stores RaftStores) (*raftNode, error) {
-	snapshots, err := openSnapshots(c.FS, filepath.Join(c.DataDir, raftDir, "snapshots"), m, c.Logger)
+	snapshots, err := openSnapshots(c.FS, filepath.Join(c.DataDir, raftDir, snapshotsDir), m, c.Logger)
 	if err != nil {
 		return nil, err
 	}

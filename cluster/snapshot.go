@@ -30,6 +30,7 @@ import (
 // between, the next start installs it before raft starts: raft would otherwise
 // count entries as applied that the machine never saw.
 const (
+	snapshotsDir      = "snapshots" // below raftDir
 	localMetaFile     = "local.json"
 	receivedMetaFile  = "received.json"
 	receivedStateFile = "received.state"
