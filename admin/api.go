@@ -79,7 +79,7 @@ func New(c Config) http.Handler {
 	a.memberRoutes()
 	a.probeRoutes(mux, c.Gatherer)
 	a.documentRoute(mux)
-	return a.harden(router{mux})
+	return a.harden(router{mux, a.identify})
 }
 
 // documentConfig is huma's configuration: plain JSON, no pages or links of its own.
@@ -94,9 +94,11 @@ func documentConfig() huma.Config {
 	return c
 }
 
+const documentPath = "/openapi.json"
+
 // documentRoute serves the OpenAPI document, which is complete once every route is registered.
 func (a *api) documentRoute(mux *http.ServeMux) {
-	a.describePlain("/openapi.json", "get-openapi", "This document", "application/json")
+	a.describePlain(documentPath, "get-openapi", "This document", "application/json")
 	for _, unused := range []string{"ErrorModel", "ErrorDetail"} {
 		delete(a.huma.OpenAPI().Components.Schemas.Map(), unused) // huma's own errors, which none of ours is
 	}
@@ -104,7 +106,7 @@ func (a *api) documentRoute(mux *http.ServeMux) {
 	if err != nil {
 		panic("admin: the OpenAPI document cannot be encoded: " + err.Error()) // a route is declared wrongly
 	}
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET "+documentPath, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(document)
 	})

@@ -97,9 +97,6 @@ type moveEntityInput struct {
 }
 
 func (a *api) moveEntity(ctx context.Context, in *moveEntityInput) (*answer[client.Entity], error) {
-	if in.Body.Parent == "" {
-		return nil, invalidField("parent", "must not be empty; the account's root is %q", in.Account)
-	}
 	if err := a.propose(ctx, fsm.MoveEntity{Account: in.Account, ID: in.ID, Parent: in.Body.Parent}); err != nil {
 		return nil, err
 	}

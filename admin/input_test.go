@@ -1,10 +1,15 @@
 package admin
 
 import (
+	"bufio"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/bursar-dev/bursar/fsm"
 )
 
 func TestBadInputIsRefusedByName(t *testing.T) {
@@ -29,6 +34,8 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"PUT", "/v1/accounts/acme", `name=Acme`, 400, "body"},
 		{"PUT", "/v1/accounts/acme", ``, 400, "name"},
 		{"PUT", "/v1/accounts/acme", `{"name":5}`, 400, "name"},
+		{"PUT", "/v1/accounts/acme", `{"name":""}`, 400, "name"},
+		{"PUT", "/v1/accounts/acme", `{"name":null}`, 400, "name"},
 		{"PUT", "/v1/accounts/acme", `{"name":"A","plan":"gold"}`, 400, "plan"},
 		{"PUT", "/v1/accounts/acme", `{"name":"A","id":"other"}`, 400, "id"},
 		{"PUT", "/v1/accounts/acme", `{"name":"A","name":"B"}`, 400, "name"},
@@ -48,6 +55,8 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"PUT", entities, `{"entities":[{"type":"team"}]}`, 400, "entities[0].id"},
 		{"PUT", entities, `{"entities":[{"id":"x","type":"team","metadata":{"a":1}}]}`, 400, "entities[0].metadata.a"},
 		{"PUT", "/v1/entity-types", `{"entity_types":[{"id":"x","parents":"team"}]}`, 400, "entity_types[0].parents"},
+		{"PUT", "/v1/capabilities", `{"capabilities":[{"id":"x"}]}`, 400, "capabilities[0].unit"},
+		{"PUT", "/v1/capabilities", `{"capabilities":[{"id":"x","unit":""}]}`, 400, "capabilities[0].unit"},
 		{"PUT", "/v1/capabilities", `{"capabilities":[{"id":"x","unit":"x","decimals":19}]}`, 400, "capabilities[0].decimals"},
 		{"PUT", "/v1/capabilities", `{"capabilities":[{"id":"x","unit":"x","decimals":-1}]}`, 400, "capabilities[0].decimals"},
 
@@ -77,6 +86,8 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		// Cluster.
 		{"POST", "/v1/cluster/nodes/n2/forfeit", ``, 400, "charge"},
 		{"POST", "/v1/cluster/nodes/n2/forfeit", `{"charge":"yes"}`, 400, "charge"},
+		{"POST", "/v1/cluster/nodes/n2/forfeit", `{"charge":null}`, 400, "charge"},
+		{"POST", "/v1/cluster/nodes/n2/forfeit", `{"charge":true,"free":false}`, 400, "free"},
 		{"POST", "/v1/cluster/transfer-leadership", `{"to":"n9"}`, 400, "to"},
 
 		// Queries.
@@ -126,6 +137,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 
 		// What the state forbids.
 		{"POST", entities + "/team-a/move", `{"parent":"alice"}`, 409, ""},
+		{"PUT", assignments, `{"assignments":[{"entity":"team-a","capability":"tokens","limit":10000,"cadence":"month","backfill":true}]}`, 409, ""},
 		{"PUT", entities, `{"entities":[{"id":"alice","type":"user","parent":"team-b"}]}`, 409, ""},
 		{"POST", "/v1/cluster/nodes/n2/forfeit", `{"charge":true}`, 409, ""},
 
@@ -139,6 +151,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"DELETE", "/v1/accounts/acme", "", 405, ""},
 		{"PATCH", entities, `{}`, 405, ""},
 		{"POST", "/openapi.json", ``, 405, ""},
+		{"OPTIONS", "/v1/accounts", ``, 405, ""},
 	} {
 		name := c.method + " " + c.path + " " + c.body[:min(len(c.body), 200)]
 		r := p.call(p.root, c.method, c.path, c.body)
@@ -150,11 +163,146 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		if r.json["code"] != code || r.header.Get("Content-Type") != "application/problem+json" || r.json["status"] != float64(c.status) {
 			t.Errorf("%s: %s %s, want a problem with code %s", name, r.header.Get("Content-Type"), r.body, code)
 		}
+		if r.json["type"] != "about:blank" || r.json["title"] != http.StatusText(c.status) || r.json["detail"] == "" {
+			t.Errorf("%s: %s, want type, title and detail", name, r.body)
+		}
 		if r.field() != c.field {
 			t.Errorf("%s: names %q, want %q: %s", name, r.field(), c.field, r.body)
 		}
 		if r.header.Get("Bursar-Index") == "" {
 			t.Errorf("%s: no Bursar-Index", name)
+		}
+	}
+}
+
+// Without a token nobody is told which paths and methods there are.
+func TestWhoHasNoTokenIsToldNothing(t *testing.T) {
+	p := newPlane(t)
+	service := p.token(fsm.RoleService, "")
+	for _, c := range []struct {
+		method, path string
+		open         bool // needs no token
+	}{
+		{"GET", "/", false},
+		{"GET", "/v1/nothing", false},
+		{"POST", "/v1/accounts/acme/nothing", false},
+		{"DELETE", "/v1/accounts/acme", false},
+		{"PATCH", "/v1/accounts/acme/entities", false},
+		{"OPTIONS", "/v1/accounts", false},
+		{"GET", "/v1//accounts", false},
+		{"GET", "/healthz/x", false},
+		{"GET", "/openapi.json/", false},
+		{"POST", "/openapi.json", true},
+		{"POST", "/healthz", true},
+		{"DELETE", "/readyz", true},
+		{"PUT", "/metrics", true},
+	} {
+		for token, status := range map[string]int{"": 401, "bt_nobody": 401, service: 403} {
+			code := map[int]string{401: "unauthorized", 403: "forbidden"}[status]
+			if c.open {
+				status, code = 405, "method_not_allowed"
+			}
+			r := p.call(token, c.method, c.path, "")
+			if r.status != status || r.json["code"] != code || r.header.Get("Bursar-Index") == "" {
+				t.Errorf("%s %s with token %.9q: %d %s, want %d", c.method, c.path, token, r.status, r.body, status)
+			}
+			if r.status == 401 && r.header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%s %s: no WWW-Authenticate", c.method, c.path)
+			}
+		}
+	}
+}
+
+// OPTIONS * has a path of its own, which net/http would answer by itself.
+func TestOptionsOfTheServerNeedsAToken(t *testing.T) {
+	p := newPlane(t)
+	for token, status := range map[string]int{"bt_nobody": 401, p.root: 404} {
+		c, err := net.Dial("tcp", p.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "OPTIONS * HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", token)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != status || res.Header.Get("Bursar-Index") == "" {
+			t.Errorf("OPTIONS *: %s, want %d with Bursar-Index", res.Status, status)
+		}
+	}
+}
+
+func TestARequiredFieldSaysWhatItWants(t *testing.T) {
+	p := newPlane(t)
+	for _, c := range []struct{ path, field, message string }{
+		{"/v1/cluster/nodes/n2/forfeit", "charge", "is required: true counts what the lost node held as used, for it may have been spent; false sets it free, for it is known not to have been"},
+		{"/v1/tokens", "role", "is required: one of root, admin, auditor, service"},
+		{"/v1/accounts/acme/entities/team-a/move", "parent", "is required: entity to hang it under, with its subtree"},
+		{"/v1/tokens", "name", "is required"},
+	} {
+		r := p.call(p.root, "POST", c.path, `{}`)
+		if want := fmt.Sprintf(`{"field":%q,"message":%q}`, c.field, c.message); r.status != 400 || !strings.Contains(string(r.body), want) {
+			t.Errorf("%s: %d %s, want %s", c.path, r.status, r.body, want)
+		}
+	}
+}
+
+// A file that an infrastructure tool applies again changes nothing, backfill and all.
+func TestApplyingTheSameAssignmentsAgainIsFine(t *testing.T) {
+	p := newPlane(t)
+	p.company()
+	const body = `{"assignments":[{"entity":"team-a","capability":"usd","limit":5,"cadence":"month","backfill":true}]}`
+	first := p.must("PUT", "/v1/accounts/acme/assignments", body)
+	if !strings.Contains(string(first.body), `"backfill":true`) {
+		t.Errorf("not answered as it was sent: %s", first.body)
+	}
+	again := p.must("PUT", "/v1/accounts/acme/assignments", body)
+	if string(again.body) != string(first.body) {
+		t.Errorf("applied again: %s, want %s", again.body, first.body)
+	}
+}
+
+// A conflict about amounts or counts says them, and every one says what to do.
+func TestAConflictSaysItsNumbersAndTheWayOut(t *testing.T) {
+	p := newPlane(t)
+	p.company()
+	const (
+		entities    = "/v1/accounts/acme/entities"
+		assignments = "/v1/accounts/acme/assignments"
+	)
+	allocate := func(entity string, limit int) string {
+		return fmt.Sprintf(`{"assignments":[{"entity":%q,"capability":"usd","limit":%d,"cadence":"month","mode":"allocated"}]}`, entity, limit)
+	}
+	pool := func(limit string) string {
+		return `{"assignments":[{"entity":"team-a","capability":"usd","limit":` + limit + `,"cadence":"month"}]}`
+	}
+	p.must("PUT", assignments, pool("100"))
+	p.must("PUT", assignments, allocate("alice", 60))
+	p.must("PUT", assignments, allocate("bob", 40))
+	p.must("POST", entities+"/bob/archive", "")
+	p.must("PUT", assignments, allocate("alice", 70))
+	for _, c := range []struct {
+		name, method, path, body string
+		numbers                  map[string]any
+		todo                     string
+	}{
+		{"more than is left", "PUT", assignments, allocate("alice", 101), map[string]any{"limit": 100.0, "allocated": 0.0, "requested": 101.0, "available": 100.0}, "ask for less"},
+		{"a full parent", "POST", entities + "/bob/unarchive", "", map[string]any{"limit": 100.0, "allocated": 70.0, "requested": 40.0, "available": 30.0}, "ask for less"},
+		{"a cut below the parts", "PUT", assignments, pool("69"), map[string]any{"limit": 100.0, "allocated": 70.0, "requested": 69.0, "available": 30.0}, "lower or delete theirs"},
+		{"no limit to carve from", "PUT", assignments, pool("null"), map[string]any{"allocated": 70.0}, "give that one a limit"},
+		{"nothing to carve from", "PUT", assignments, allocate("carol", 1), map[string]any{"allocated": 1.0}, "make that one first"},
+		{"a move away from it", "POST", entities + "/alice/move", `{"parent":"team-b"}`, map[string]any{"allocated": 70.0}, "make that one first"},
+		{"a cycle", "POST", entities + "/team-a/move", `{"parent":"alice"}`, nil, "choose a parent"},
+		{"backfill too late", "PUT", assignments, strings.Replace(pool("100"), `"month"`, `"month","backfill":true`, 1), nil, "leave backfill out"},
+		{"a built-in", "PUT", "/v1/capabilities", `{"capabilities":[{"id":"usd","unit":"USD","decimals":2}]}`, map[string]any{"decimals": 9.0, "requested": 2.0}, "choose another id"},
+		{"a live node", "POST", "/v1/cluster/nodes/n2/forfeit", `{"charge":true}`, nil, "remove it"},
+	} {
+		r := p.call(p.root, c.method, c.path, c.body)
+		numbers, _ := r.json["numbers"].(map[string]any)
+		if r.status != 409 || !maps.Equal(numbers, c.numbers) || !strings.Contains(string(r.body), c.todo) {
+			t.Errorf("%s: %d %s, want numbers %v and %q", c.name, r.status, r.body, c.numbers, c.todo)
 		}
 	}
 }

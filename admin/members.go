@@ -17,7 +17,7 @@ func (a *api) memberRoutes() {
 	handle(a, route{method: http.MethodPost, path: node + "/remove", id: "remove-node", tag: "cluster",
 		summary: "End a node's membership; what it holds stays in doubt until it is forfeited", reach: ofAll}, a.removeNode)
 	handle(a, route{method: http.MethodPost, path: node + "/forfeit", id: "forfeit-node", tag: "cluster",
-		summary: "Give up what a lost node holds, when its disk is known to be gone", reach: ofAll}, a.forfeitNode)
+		summary: "Give up what a dead or removed node holds, when its disk is known to be gone: charge says whether it counts as used or is set free", reach: ofAll}, a.forfeitNode)
 	handle(a, route{method: http.MethodPost, path: "/v1/cluster/transfer-leadership", id: "transfer-leadership", tag: "cluster",
 		summary: "Hand leadership to another node", reach: ofAll}, a.transferLeadership)
 }
@@ -105,7 +105,7 @@ func (a *api) memberStates() []client.Member {
 	out := []client.Member{}
 	for i := range s.Members {
 		m := &s.Members[i]
-		w := client.Member{ID: m.Name, Address: m.Addr, Voter: m.Voter, Leader: m.Leader, Status: "live", Session: m.Boot, Applied: m.Applied}
+		w := client.Member{InDoubt: map[string]int64{}, ID: m.Name, Address: m.Addr, Voter: m.Voter, Leader: m.Leader, Status: "live", Session: m.Boot, Applied: m.Applied}
 		if !m.LastHeard.IsZero() {
 			t := m.LastHeard.UTC()
 			w.LastHeard = &t
@@ -116,7 +116,7 @@ func (a *api) memberStates() []client.Member {
 		for _, n := range v.Nodes() {
 			i := slices.IndexFunc(out, func(m client.Member) bool { return m.ID == n.Name })
 			if i < 0 {
-				out = append(out, client.Member{ID: n.Name, Address: n.Addr, Session: n.Boot})
+				out = append(out, client.Member{InDoubt: map[string]int64{}, ID: n.Name, Address: n.Addr, Session: n.Boot})
 				i = len(out) - 1
 			}
 			out[i].Status = nodeStatus(n)
@@ -177,9 +177,6 @@ func addAmount(list []client.Member, node, capability string, amount int64) {
 	for i := range list {
 		if list[i].ID != node {
 			continue
-		}
-		if list[i].InDoubt == nil {
-			list[i].InDoubt = map[string]int64{}
 		}
 		sum := list[i].InDoubt[capability] + amount
 		if sum < 0 {

@@ -12,6 +12,9 @@ func isProbe(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
+// isOpen reports whether a path is answered without a token.
+func isOpen(path string) bool { return isProbe(path) || path == documentPath }
+
 // probeRoutes serves what load balancers and monitoring ask for. It needs no
 // token and says nothing about accounts.
 func (a *api) probeRoutes(mux *http.ServeMux, g prometheus.Gatherer) {

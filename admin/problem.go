@@ -39,6 +39,9 @@ const maxFieldErrors = 20
 
 const problemContentType = "application/problem+json"
 
+// problemType says that a problem is told by its status and code, and has no page of its own (RFC 9457, 4.2.1).
+const problemType = "about:blank"
+
 // problem is an RFC 9457 error on its way out. It implements the interfaces by
 // which huma takes status, headers and content type from a handler's error.
 type problem struct {
@@ -85,6 +88,7 @@ func (p *problem) write(w http.ResponseWriter) {
 
 func newProblem(status int, code, format string, args ...any) *problem {
 	return &problem{Problem: client.Problem{
+		Type:   problemType,
 		Title:  http.StatusText(status),
 		Status: status,
 		Code:   code,

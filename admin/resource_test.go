@@ -76,9 +76,9 @@ func TestEntitiesAreAnsweredAsStored(t *testing.T) {
 	p.company()
 	sameJSON(t, p.must("PUT", "/v1/accounts/acme/entities", `{"entities":[{"id":"dave","type":"user","parent":"team-a","metadata":{"k":"v"}},{"id":"team-c","type":"team"}]}`),
 		`{"entities":[
-			{"type":"user","parent":"team-a","metadata":{"k":"v"},"archived":false},
-			{"type":"team","parent":"acme","archived":false}]}`)
-	sameJSON(t, p.must("GET", "/v1/accounts/acme/entities/acme", ""), `{"type":"account","parent":null,"name":"Acme","archived":false}`)
+			{"type":"user","parent":"team-a","name":"","metadata":{"k":"v"},"archived":false},
+			{"type":"team","parent":"acme","name":"","metadata":{},"archived":false}]}`)
+	sameJSON(t, p.must("GET", "/v1/accounts/acme/entities/acme", ""), `{"type":"account","parent":null,"name":"Acme","metadata":{},"archived":false}`)
 
 	if r := p.must("POST", "/v1/accounts/acme/entities/dave/move", `{"parent":"team-b"}`); r.json["parent"] != "team-b" {
 		t.Errorf("move: %s", r.body)
@@ -109,9 +109,9 @@ func TestAssignmentsAreAnsweredAsStored(t *testing.T) {
 		t.Errorf("10^18 is not an integer in the answer: %s", r.body)
 	}
 	sameJSON(t, r, `{"assignments":[
-		{"entity":"carol","capability":"usd","limit":null,"cadence":{"every":"week","timezone":"UTC"},"enforcement":"hard","mode":"cap","scope":[],"alert_thresholds":[]},
+		{"entity":"carol","capability":"usd","limit":null,"cadence":{"every":"week","timezone":"UTC"},"enforcement":"hard","mode":"cap","scope":[],"alert_thresholds":[],"backfill":false},
 		{"entity":"carol","capability":"tokens","limit":1000000000000000000,"cadence":{"every":"month","timezone":"Europe/Berlin","anchor":"2026-01-15T00:00:00Z"},
-		 "enforcement":"soft","mode":"cap","scope":["team-a","team-b"],"alert_thresholds":[50,80]}]}`)
+		 "enforcement":"soft","mode":"cap","scope":["team-a","team-b"],"alert_thresholds":[50,80],"backfill":false}]}`)
 
 	// The same identity is the same assignment; what the server answers can be sent back.
 	got := p.must("GET", "/v1/accounts/acme/assignments/"+id, "")
@@ -147,9 +147,9 @@ func TestAllocationConflictCarriesTheNumbers(t *testing.T) {
 
 func TestCatalogIsSharedAndAnsweredAsStored(t *testing.T) {
 	p := newPlane(t)
-	sameJSON(t, p.must("PUT", "/v1/capabilities", `{"capabilities":[{"id":"images","unit":"image"}]}`), `{"capabilities":[{"unit":"image","decimals":0}]}`)
+	sameJSON(t, p.must("PUT", "/v1/capabilities", `{"capabilities":[{"id":"images","unit":"image"}]}`), `{"capabilities":[{"unit":"image","decimals":0,"builtin":false}]}`)
 	sameJSON(t, p.must("PUT", "/v1/entity-types", `{"entity_types":[{"id":"team"},{"id":"user","name":"User","parents":["team"]}]}`),
-		`{"entity_types":[{"parents":[]},{"name":"User","parents":["team"]}]}`)
+		`{"entity_types":[{"name":"","parents":[]},{"name":"User","parents":["team"]}]}`)
 	got := p.must("GET", "/v1/capabilities", "").items("id")
 	for _, want := range []string{"images", "usd", "tokens", "requests", "input_tokens", "output_tokens", "cached_tokens"} {
 		if !slices.Contains(got, want) {

@@ -57,7 +57,7 @@ func (rt *route) admit(who identity, account string) error {
 	role := who.token.Role
 	switch {
 	case role == fsm.RoleService:
-		return forbidden("a service token is for the data plane")
+		return errServiceToken
 	case rt.writes() && role != fsm.RoleAdmin && role != fsm.RoleRoot:
 		return forbidden("role %s may not change anything", role)
 	case rt.reach == ofAll && who.bound() != "":
@@ -67,6 +67,8 @@ func (rt *route) admit(who identity, account string) error {
 	}
 	return nil
 }
+
+var errServiceToken = forbidden("a service token is for the data plane")
 
 // noAccount is the problem of an account that is not there, or not for this token.
 func noAccount(id string) error { return notFound("no account %q", id) }

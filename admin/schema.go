@@ -149,10 +149,24 @@ func (c *checker) object(s *huma.Schema, path string, depth int) error {
 	}
 	for _, name := range s.Required {
 		if !seen[name] && !s.Properties[name].ReadOnly {
-			c.wrong(join(path, name), "is required")
+			c.wrong(join(path, name), "%s", c.required(s.Properties[name]))
 		}
 	}
 	return nil
+}
+
+// required says of a property that is missing what it would say.
+func (c *checker) required(s *huma.Schema) string {
+	for s.Ref != "" {
+		s = c.registry.SchemaFromRef(s.Ref)
+	}
+	switch {
+	case len(s.Enum) > 0:
+		return "is required: " + choices(s)
+	case s.Description != "":
+		return "is required: " + s.Description
+	}
+	return "is required"
 }
 
 // property checks the value of one key of an object.
@@ -267,11 +281,10 @@ func checkInteger(s *huma.Schema, text string) string {
 
 func checkString(s *huma.Schema, v string) string {
 	if len(s.Enum) > 0 && !slices.ContainsFunc(s.Enum, func(e any) bool { return e == v }) {
-		names := make([]string, len(s.Enum))
-		for i, e := range s.Enum {
-			names[i] = fmt.Sprint(e)
-		}
-		return "must be one of " + strings.Join(names, ", ")
+		return "must be " + choices(s)
+	}
+	if s.MinLength != nil && *s.MinLength == 1 && v == "" {
+		return "must not be empty"
 	}
 	if s.MinLength != nil && utf8.RuneCountInString(v) < *s.MinLength {
 		return fmt.Sprintf("must have at least %d characters", *s.MinLength)
@@ -285,6 +298,15 @@ func checkString(s *huma.Schema, v string) string {
 		}
 	}
 	return ""
+}
+
+// choices lists the values that an enumeration allows.
+func choices(s *huma.Schema) string {
+	names := make([]string, len(s.Enum))
+	for i, e := range s.Enum {
+		names[i] = fmt.Sprint(e)
+	}
+	return "one of " + strings.Join(names, ", ")
 }
 
 // typeName names what a schema wants, for messages.

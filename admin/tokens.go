@@ -56,8 +56,6 @@ func (a *api) createToken(ctx context.Context, in *createTokenInput) (*answer[cl
 	who, x := whoAsks(ctx), &in.Body
 	token := fsm.Token{ID: "tok_" + ulid.Make().String(), Name: x.Name, Role: fsm.Role(x.Role), Account: orEmpty(x.Account)}
 	switch {
-	case x.Name == "":
-		return nil, invalidField("name", "must not be empty")
 	case x.Account != nil && *x.Account == "":
 		return nil, invalidField("account", "must be an account's id, or null for all accounts")
 	case x.ExpiresAt != nil && !x.ExpiresAt.After(time.Now()):

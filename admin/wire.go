@@ -62,10 +62,14 @@ func wireCapability(x *fsm.Capability) client.Capability {
 }
 
 func wireEntity(x *fsm.Entity) client.Entity {
-	return client.Entity{
+	e := client.Entity{
 		ID: x.ID, Type: x.Type, Parent: orNull(x.Parent), Name: x.Name, Metadata: x.Metadata, Archived: x.Archived,
 		CreatedAt: momentOrNull(x.CreatedAt), UpdatedAt: momentOrNull(x.UpdatedAt),
 	}
+	if e.Metadata == nil {
+		e.Metadata = map[string]string{}
+	}
+	return e
 }
 
 func wireCadence(x fsm.Cadence) client.Cadence {
@@ -95,7 +99,7 @@ func wireAssignment(x *fsm.Assignment) client.Assignment {
 	return client.Assignment{
 		ID: x.ID, Entity: x.Entity, Capability: x.Capability, Limit: wireLimit(x.Limit, x.Unlimited),
 		Cadence: wireCadence(x.Cadence), Enforcement: string(x.Enforcement), Mode: string(x.Mode),
-		Scope: orNone(x.Scope), AlertThresholds: orNone(x.Thresholds),
+		Scope: orNone(x.Scope), AlertThresholds: orNone(x.Thresholds), Backfill: x.Backfill,
 		CreatedAt: momentOrNull(x.CreatedAt), UpdatedAt: momentOrNull(x.UpdatedAt),
 	}
 }

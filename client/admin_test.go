@@ -73,11 +73,11 @@ func TestEveryCallGoesWhereTheContractSays(t *testing.T) {
 	depth := 2
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for want, call := range map[string]func(a *client.Admin) error{
-		`PUT /v1/entity-types {"entity_types":[{"id":"team","parents":["org"]}]}`: func(a *client.Admin) error {
+		`PUT /v1/entity-types {"entity_types":[{"id":"team","name":"","parents":["org"]}]}`: func(a *client.Admin) error {
 			_, err := a.PutEntityTypes(ctx, []client.EntityType{{ID: "team", Parents: []string{"org"}}})
 			return err
 		},
-		`PUT /v1/capabilities {"capabilities":[{"id":"audio","unit":"second","decimals":3}]}`: func(a *client.Admin) error {
+		`PUT /v1/capabilities {"capabilities":[{"id":"audio","unit":"second","decimals":3,"builtin":false}]}`: func(a *client.Admin) error {
 			_, err := a.PutCapabilities(ctx, []client.Capability{{ID: "audio", Unit: "second", Decimals: 3}})
 			return err
 		},
@@ -88,7 +88,7 @@ func TestEveryCallGoesWhereTheContractSays(t *testing.T) {
 		},
 		`POST /v1/accounts/acme/freeze`:   func(a *client.Admin) error { _, err := a.FreezeAccount(ctx, "acme"); return err },
 		`POST /v1/accounts/acme/unfreeze`: func(a *client.Admin) error { _, err := a.UnfreezeAccount(ctx, "acme"); return err },
-		`PUT /v1/accounts/acme/entities {"entities":[{"id":"x","type":"team","parent":"org","archived":false}]}`: func(a *client.Admin) error {
+		`PUT /v1/accounts/acme/entities {"entities":[{"id":"x","type":"team","parent":"org","name":"","metadata":null,"archived":false}]}`: func(a *client.Admin) error {
 			_, err := a.PutEntities(ctx, "acme", []client.Entity{{ID: "x", Type: "team", Parent: &parent}})
 			return err
 		},
@@ -96,7 +96,7 @@ func TestEveryCallGoesWhereTheContractSays(t *testing.T) {
 		`POST /v1/accounts/acme/entities/x/move {"parent":"org"}`: func(a *client.Admin) error { _, err := a.MoveEntity(ctx, "acme", "x", "org"); return err },
 		`POST /v1/accounts/acme/entities/x/archive`:               func(a *client.Admin) error { _, err := a.ArchiveEntity(ctx, "acme", "x"); return err },
 		`POST /v1/accounts/acme/entities/x/unarchive`:             func(a *client.Admin) error { _, err := a.UnarchiveEntity(ctx, "acme", "x"); return err },
-		`PUT /v1/accounts/acme/assignments {"assignments":[{"entity":"x","capability":"tokens","limit":1000,"cadence":{"every":"month"},"scope":null,"alert_thresholds":null}]}`: func(a *client.Admin) error {
+		`PUT /v1/accounts/acme/assignments {"assignments":[{"entity":"x","capability":"tokens","limit":1000,"cadence":{"every":"month"},"scope":null,"alert_thresholds":null,"backfill":false}]}`: func(a *client.Admin) error {
 			_, err := a.PutAssignments(ctx, "acme", []client.Assignment{{Entity: "x", Capability: "tokens", Limit: &limit, Cadence: client.Cadence{Every: "month"}}})
 			return err
 		},

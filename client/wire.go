@@ -17,11 +17,11 @@ type List[T any] struct {
 
 // Problem is an RFC 9457 error.
 type Problem struct {
-	Type    string           `json:"type,omitempty"`
-	Title   string           `json:"title,omitempty"`
+	Type    string           `json:"type"`
+	Title   string           `json:"title"`
 	Status  int              `json:"status"`
 	Code    string           `json:"code"`
-	Detail  string           `json:"detail,omitempty"`
+	Detail  string           `json:"detail"`
 	Errors  []FieldError     `json:"errors,omitempty"`
 	Numbers map[string]int64 `json:"numbers,omitempty"`
 }
@@ -35,7 +35,7 @@ type FieldError struct {
 // EntityType is a kind of node in the tree.
 type EntityType struct {
 	ID      string   `json:"id"`
-	Name    string   `json:"name,omitempty"`
+	Name    string   `json:"name" required:"false"`
 	Parents []string `json:"parents" required:"false" nullable:"false" doc:"types it may hang under; empty: any"`
 }
 
@@ -47,9 +47,9 @@ type EntityTypes struct {
 // Capability is something metered.
 type Capability struct {
 	ID       string `json:"id"`
-	Unit     string `json:"unit,omitempty"`
+	Unit     string `json:"unit" minLength:"1"`
 	Decimals int    `json:"decimals" required:"false" minimum:"0" maximum:"18" doc:"10^decimals of the smallest unit make one unit"`
-	Builtin  bool   `json:"builtin,omitempty" readOnly:"true"`
+	Builtin  bool   `json:"builtin" required:"false" readOnly:"true"`
 }
 
 // Capabilities is the body of PUT /v1/capabilities and its answer.
@@ -60,7 +60,7 @@ type Capabilities struct {
 // Account is a tenant.
 type Account struct {
 	ID        string     `json:"id,omitempty" readOnly:"true"`
-	Name      string     `json:"name"`
+	Name      string     `json:"name" minLength:"1"`
 	Frozen    bool       `json:"frozen" required:"false" readOnly:"true"`
 	CreatedAt *time.Time `json:"created_at,omitempty" readOnly:"true"`
 	UpdatedAt *time.Time `json:"updated_at,omitempty" readOnly:"true"`
@@ -71,8 +71,8 @@ type Entity struct {
 	ID        string            `json:"id"`
 	Type      string            `json:"type"`
 	Parent    *string           `json:"parent" required:"false" doc:"default: the account's root; null for the root itself"`
-	Name      string            `json:"name,omitempty"`
-	Metadata  map[string]string `json:"metadata,omitempty"`
+	Name      string            `json:"name" required:"false"`
+	Metadata  map[string]string `json:"metadata" required:"false"`
 	Archived  bool              `json:"archived" required:"false" readOnly:"true"`
 	CreatedAt *time.Time        `json:"created_at,omitempty" readOnly:"true"`
 	UpdatedAt *time.Time        `json:"updated_at,omitempty" readOnly:"true"`
@@ -111,7 +111,7 @@ type Assignment struct {
 	Mode            string     `json:"mode,omitempty" enum:"cap,allocated" doc:"default cap"`
 	Scope           []string   `json:"scope" required:"false" nullable:"false" doc:"entities that must all be in a call's chain for it to apply"`
 	AlertThresholds []int      `json:"alert_thresholds" required:"false" nullable:"false" doc:"percent"`
-	Backfill        bool       `json:"backfill,omitempty" doc:"count what the present period already saw; only when new and without scope"`
+	Backfill        bool       `json:"backfill" required:"false" doc:"count what the period already saw when the assignment is made; not with a scope. Of one that exists it says how that was made, and does not change"`
 	CreatedAt       *time.Time `json:"created_at,omitempty" readOnly:"true"`
 	UpdatedAt       *time.Time `json:"updated_at,omitempty" readOnly:"true"`
 }
@@ -144,7 +144,7 @@ type TreeRow struct {
 	ID        string     `json:"id"`
 	Type      string     `json:"type"`
 	Parent    *string    `json:"parent"`
-	Name      string     `json:"name,omitempty"`
+	Name      string     `json:"name"`
 	Depth     int        `json:"depth"`
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 	Balance
@@ -154,7 +154,7 @@ type TreeRow struct {
 // Token is an access token. Token.Token is present once, in the answer that made it.
 type Token struct {
 	ID        string     `json:"id,omitempty" readOnly:"true"`
-	Name      string     `json:"name"`
+	Name      string     `json:"name" minLength:"1"`
 	Role      string     `json:"role" enum:"root,admin,auditor,service"`
 	Account   *string    `json:"account" required:"false" doc:"null: all accounts"`
 	ExpiresAt *time.Time `json:"expires_at" required:"false"`
@@ -172,7 +172,7 @@ type AuditEntry struct {
 	Target  string          `json:"target"`
 	From    json.RawMessage `json:"from"`
 	To      json.RawMessage `json:"to"`
-	IP      string          `json:"ip,omitempty"`
+	IP      string          `json:"ip" doc:"empty: the change was not asked for over HTTP"`
 	Index   uint64          `json:"index"`
 	Hash    string          `json:"hash"`
 }
@@ -181,7 +181,7 @@ type AuditEntry struct {
 type Actor struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
-	Name string `json:"name,omitempty"`
+	Name string `json:"name"`
 }
 
 // LedgerLine is one event as the ledger keeps it.
@@ -230,17 +230,17 @@ type Member struct {
 	Session   uint64           `json:"session" doc:"epoch: grows with every start of the node"`
 	Applied   uint64           `json:"applied"`
 	LastHeard *time.Time       `json:"last_heard"`
-	InDoubt   map[string]int64 `json:"in_doubt,omitempty" doc:"amounts leased to a dead or removed node, by capability"`
+	InDoubt   map[string]int64 `json:"in_doubt" nullable:"false" doc:"amounts leased to a dead or removed node, by capability"`
 }
 
 // MoveEntity is the body of POST …/entities/{id}/move.
 type MoveEntity struct {
-	Parent string `json:"parent" doc:"entity to hang it under, with its subtree"`
+	Parent string `json:"parent" minLength:"1" doc:"entity to hang it under, with its subtree"`
 }
 
 // ForfeitNode is the body of POST /v1/cluster/nodes/{id}/forfeit.
 type ForfeitNode struct {
-	Charge bool `json:"charge" doc:"true: count what the lost node held as used; false: set it free"`
+	Charge bool `json:"charge" doc:"true counts what the lost node held as used, for it may have been spent; false sets it free, for it is known not to have been"`
 }
 
 // TransferLeadership is the body of POST /v1/cluster/transfer-leadership.

@@ -181,12 +181,16 @@ func (p prospect) find(entity string, like *Assignment) *Assignment {
 }
 
 func orphaned(a, above *Assignment) *Error {
+	var err *Error
 	if above == nil {
-		return conflict("%q has %d of %s allocated, and no ancestor would have an assignment of the same capability, scope and cadence to carve it from; make that one first, or use mode cap",
+		err = conflict("%q has %d of %s allocated, and no ancestor would have an assignment of the same capability, scope and cadence to carve it from; make that one first, or use mode cap",
 			a.Entity, a.Limit, a.Capability)
+	} else {
+		err = conflict("%q has %d of %s allocated, and %q, which it is carved from, would have no limit; give that one a limit, or use mode cap",
+			a.Entity, a.Limit, a.Capability, above.Entity)
 	}
-	return conflict("%q has %d of %s allocated, and %q, which it is carved from, would have no limit; give that one a limit, or use mode cap",
-		a.Entity, a.Limit, a.Capability, above.Entity)
+	err.Numbers = map[string]int64{"allocated": a.Limit}
+	return err
 }
 
 // overcommitted explains a parent that would have given out more than it has.
@@ -197,13 +201,13 @@ func (s *share) overcommitted(tn *tenant) *Error {
 		if s.requested > 0 || was.Num != p.Num || was.Limit <= p.Limit {
 			continue
 		}
-		err := conflict("%q has allocated %d of its %d %s to entities below it; its limit cannot fall to %d before theirs do",
+		err := conflict("%q has allocated %d of its %d %s to entities below it; its limit cannot fall to %d before theirs do: lower or delete theirs first",
 			p.Entity, s.others, was.Limit, p.Capability, p.Limit)
 		err.Numbers = map[string]int64{"limit": was.Limit, "allocated": s.others, "requested": p.Limit, "available": satSub(was.Limit, s.others)}
 		return err
 	}
 	available := satSub(p.Limit, s.others)
-	err := conflict("%q has %d of its %d %s left to allocate (%d are allocated) and %d are asked for",
+	err := conflict("%q has %d of its %d %s left to allocate (%d are allocated) and %d are asked for: ask for less, lower what others below it have, or raise its limit",
 		p.Entity, available, p.Limit, p.Capability, s.others, s.requested)
 	err.Numbers = map[string]int64{"limit": p.Limit, "allocated": s.others, "requested": s.requested, "available": available}
 	return err

@@ -33,6 +33,7 @@ type Assignment struct {
 	Enforcement Enforcement `msgpack:"enforcement"`
 	Mode        Mode        `msgpack:"mode"`
 	Thresholds  []int       `msgpack:"thresholds,omitempty"` // percent, ascending; stored only
+	Backfill    bool        `msgpack:"backfill,omitempty"`   // it was made to count what its first period had seen before
 	// BirthFrom is the time from which periods are born with unlogged slices:
 	// those that start after it. It is the time of creation, and moves forward
 	// when a change (soft to hard, unlimited to limited) gives the assignment leases it did not have.

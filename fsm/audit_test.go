@@ -42,11 +42,11 @@ entity.put acme b null → {"id":"b","type":"team","parent":"a","name":"","archi
 		{assign("a", "images", 5, func(a *AssignmentPut) {
 			a.Assignment.Cadence = Cadence{Every: EveryDay, Timezone: "Asia/Tokyo", Anchored: true, Anchor: instant("2026-01-15T00:00:00Z")}
 		}),
-			`assignment.put acme asg_a_images null → {"id":"asg_a_images","entity":"a","capability":"images","limit":5,"cadence":{"every":"day","timezone":"Asia/Tokyo","anchor":"2026-01-15T00:00:00Z"},"enforcement":"hard","mode":"cap","scope":[],"alert_thresholds":[]}`},
+			`assignment.put acme asg_a_images null → {"id":"asg_a_images","entity":"a","capability":"images","limit":5,"cadence":{"every":"day","timezone":"Asia/Tokyo","anchor":"2026-01-15T00:00:00Z"},"enforcement":"hard","mode":"cap","scope":[],"alert_thresholds":[],"backfill":false}`},
 		{assign("b", "tokens", 0, unlimited, soft, scoped("y", "x"), thresholds(50)),
-			`assignment.put acme asg_b_tokens null → {"id":"asg_b_tokens","entity":"b","capability":"tokens","limit":null,"cadence":{"every":"month","timezone":"UTC"},"enforcement":"soft","mode":"cap","scope":["x","y"],"alert_thresholds":[50]}`},
+			`assignment.put acme asg_b_tokens null → {"id":"asg_b_tokens","entity":"b","capability":"tokens","limit":null,"cadence":{"every":"month","timezone":"UTC"},"enforcement":"soft","mode":"cap","scope":["x","y"],"alert_thresholds":[50],"backfill":false}`},
 		{DeleteAssignment{Account: "acme", ID: "asg_b_tokens"},
-			`assignment.delete acme asg_b_tokens {"id":"asg_b_tokens","entity":"b","capability":"tokens","limit":null,"cadence":{"every":"month","timezone":"UTC"},"enforcement":"soft","mode":"cap","scope":["x","y"],"alert_thresholds":[50]} → null`},
+			`assignment.delete acme asg_b_tokens {"id":"asg_b_tokens","entity":"b","capability":"tokens","limit":null,"cadence":{"every":"month","timezone":"UTC"},"enforcement":"soft","mode":"cap","scope":["x","y"],"alert_thresholds":[50],"backfill":false} → null`},
 		{PutToken{Token{ID: "tok_2", Name: "gw", Role: RoleService, Account: "acme", Digest: [32]byte{7}, ExpiresAt: instant("2030-01-01T00:00:00.5Z")}},
 			`token.create acme tok_2 null → {"id":"tok_2","name":"gw","role":"service","account":"acme","expires_at":"2030-01-01T00:00:00.5Z"}`},
 		{DeleteToken{ID: "tok_2"},

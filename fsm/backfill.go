@@ -22,7 +22,7 @@ func (p *assignmentPut) backfill() (map[int]int64, *Error) {
 	targets := map[string][]backfillTarget{} // by entity
 	oldest := Forever
 	for i, ch := range p.changes {
-		if !ch.backfill {
+		if ch.old != nil || !ch.next.Backfill {
 			continue
 		}
 		start, end := ch.next.Cadence.Period(p.t.s.now)

@@ -112,7 +112,7 @@ type PutAssignments struct {
 // its ID is the one a new assignment gets.
 type AssignmentPut struct {
 	Assignment Assignment `msgpack:"a"`
-	Backfill   bool       `msgpack:"b,omitempty"` // count what the current period already saw; only without scope, only when new
+	Backfill   bool       `msgpack:"b,omitempty"` // count what the present period already saw; only without scope, and only of one that is new or was made so
 }
 
 // DeleteAssignment removes an assignment and its budgets. Ledger lines stay.

@@ -80,6 +80,7 @@ type assignmentDocument struct {
 	Mode        Mode            `json:"mode"`
 	Scope       []string        `json:"scope"`
 	Thresholds  []int           `json:"alert_thresholds"`
+	Backfill    bool            `json:"backfill"`
 	CreatedAt   string          `json:"created_at"`
 	UpdatedAt   string          `json:"updated_at"`
 }
@@ -87,7 +88,7 @@ type assignmentDocument struct {
 func (a *Assignment) document() any {
 	d := assignmentDocument{
 		ID: a.ID, Entity: a.Entity, Capability: a.Capability, Cadence: a.Cadence.document(),
-		Enforcement: a.Enforcement, Mode: a.Mode, Scope: list(a.Scope), Thresholds: list(a.Thresholds),
+		Enforcement: a.Enforcement, Mode: a.Mode, Scope: list(a.Scope), Thresholds: list(a.Thresholds), Backfill: a.Backfill,
 		CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt),
 	}
 	if !a.Unlimited {

@@ -15,7 +15,7 @@ func (t *txn) applyMoveEntity(c MoveEntity) *Error {
 		c.Parent = tn.ID
 	}
 	if e.ID == tn.ID {
-		return conflict("entity %q is the account's root and cannot be moved", e.ID)
+		return conflict("entity %q is the account's root and cannot be moved; move what is below it", e.ID)
 	}
 	if c.Parent == e.Parent {
 		return nil
@@ -41,7 +41,7 @@ func (t *txn) checkMove(tn *tenant, e *Entity, parent string) *Error {
 		return conflict("entity %q is archived along with %q; unarchive that one before moving this one away from it", e.ID, e.ArchivedBy)
 	}
 	if typ := t.s.types[e.Type]; typ != nil && !typ.allowsParent(p.Type) {
-		return conflict("entity %q cannot be moved under %q, of type %q: type %q hangs under %q only", e.ID, parent, p.Type, e.Type, typ.Parents)
+		return conflict("entity %q cannot be moved under %q, of type %q: type %q hangs under %q only; choose another parent, or widen the parents of the type", e.ID, parent, p.Type, e.Type, typ.Parents)
 	}
 	var levels int
 	cycle := false
@@ -53,10 +53,10 @@ func (t *txn) checkMove(tn *tenant, e *Entity, parent string) *Error {
 		return !cycle
 	})
 	if cycle {
-		return conflict("entity %q cannot be moved under %q, which is itself or below it: that would be a cycle", e.ID, parent)
+		return conflict("entity %q cannot be moved under %q, which is itself or below it: that would be a cycle; choose a parent outside its subtree", e.ID, parent)
 	}
 	if depth := tn.depth(parent) + levels; depth > MaxDepth {
-		err := conflict("moving %q under %q would make the tree %d levels deep; it has at most %d", e.ID, parent, depth, MaxDepth)
+		err := conflict("moving %q under %q would make the tree %d levels deep; it has at most %d: choose a parent nearer to the root", e.ID, parent, depth, MaxDepth)
 		err.Numbers = map[string]int64{"limit": MaxDepth, "requested": int64(depth)}
 		return err
 	}

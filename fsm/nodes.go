@@ -189,7 +189,7 @@ func (t *txn) applyForfeit(c Forfeit) *Error {
 	}
 	if len(lost) == 0 {
 		if t.s.member(c.Name) != nil {
-			return conflict("node %q is alive: it settles and releases what it holds by itself", c.Name)
+			return conflict("node %q is alive: it settles and releases what it holds by itself; stop it for good, or remove it, before what it holds is forfeited", c.Name)
 		}
 		return notFound("no node was ever called %q", c.Name)
 	}

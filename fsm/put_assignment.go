@@ -45,7 +45,14 @@ type assignmentPut struct {
 // assignmentChange is what an item does. Old is nil for a new assignment.
 type assignmentChange struct {
 	old, next *Assignment
-	backfill  bool
+}
+
+// tooLateToBackfill refuses to count the past of an assignment that was made without
+// it: what it has counted and what it has not cannot be told apart. One that was
+// made with it may say so again, so that a file that is applied can be applied again.
+func tooLateToBackfill(a *Assignment) *Error {
+	return conflict("the assignment of %q to %q (%s) exists and has counted since %s, without backfill, which only takes effect when an assignment is made; leave backfill out, or delete the assignment and make it again",
+		a.Capability, a.Entity, a.ID, timestamp(a.CreatedAt))
 }
 
 // field names a field of item i.
@@ -156,7 +163,11 @@ func (p *assignmentPut) plan() *Error {
 		next := p.items[i].Assignment
 		now := p.t.s.now
 		if old := p.existing(&next); old != nil {
+			if p.items[i].Backfill && !old.Backfill {
+				return tooLateToBackfill(old)
+			}
 			next.ID, next.Num, next.BirthFrom, next.CreatedAt, next.UpdatedAt = old.ID, old.Num, old.BirthFrom, old.CreatedAt, now
+			next.Backfill = old.Backfill
 			if old.Limit != next.Limit || old.Unlimited != next.Unlimited || old.Enforcement != next.Enforcement ||
 				old.Mode != next.Mode || !slices.Equal(old.Thresholds, next.Thresholds) {
 				p.changes = append(p.changes, assignmentChange{old: old, next: &next})
@@ -175,8 +186,9 @@ func (p *assignmentPut) plan() *Error {
 		}
 		ids[next.ID] = true
 		next.Num, next.BirthFrom, next.CreatedAt, next.UpdatedAt = num, now, now, now
+		next.Backfill = p.items[i].Backfill
 		num++
-		p.changes = append(p.changes, assignmentChange{next: &next, backfill: p.items[i].Backfill})
+		p.changes = append(p.changes, assignmentChange{next: &next})
 	}
 	return nil
 }

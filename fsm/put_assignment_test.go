@@ -33,7 +33,6 @@ func TestOneIdentityIsOneAssignment(t *testing.T) {
 	d.idle(assign("a", "tokens", 2000, soft, thresholds(50, 80), func(a *AssignmentPut) {
 		a.Assignment.Cadence.Timezone = "UTC"
 		a.Assignment.Mode = Cap
-		a.Backfill = true
 	}))
 	for i, edit := range []func(*AssignmentPut){every(EveryDay), scoped("x"), func(a *AssignmentPut) { a.Assignment.Cadence.Timezone = "Europe/Berlin" }} {
 		d.must(assign("a", "tokens", 5, edit, func(a *AssignmentPut) { a.Assignment.ID = "asg_" + string(rune('0'+i)) }))
@@ -264,6 +263,36 @@ func TestBackfillCountsWhatThePeriodSaw(t *testing.T) {
 			t.Errorf("soft: %+v", b)
 		}
 	})
+}
+
+// Backfill takes effect when an assignment is made. Of one that was made so it may be
+// said again, with any change; of one that was not, it is refused, not passed over.
+func TestBackfillOfAnAssignmentThatExists(t *testing.T) {
+	d := newAcme(t)
+	d.event(Event{ID: "e", Chain: []string{"a", "acme"}, At: d.now, Usage: []Quantity{{"tokens", 7}}})
+	d.must(assign("a", "tokens", 100, backfilled))
+	if a, b := d.assignment("a"), d.budget("a"); !a.Backfill || b.Used != 7 {
+		t.Fatalf("%+v, %+v", a, b)
+	}
+	d.idle(assign("a", "tokens", 100, backfilled))
+	d.idle(assign("a", "tokens", 100)) // does not say it again: it still was
+	d.event(Event{ID: "e", Entities: []string{"a"}, Chain: []string{"a", "acme"}, At: d.now, Usage: []Quantity{{"tokens", 7}}})
+	d.must(assign("a", "tokens", 200, backfilled))
+	if a, b := d.assignment("a"), d.budget("a"); !a.Backfill || a.Limit != 200 || b.Used != 7 {
+		t.Errorf("counted again, or forgotten: %+v, %+v", a, b)
+	}
+
+	d.must(assign("b", "tokens", 100))
+	for _, limit := range []int64{100, 200} {
+		d.refuse(CodeConflict, assign("b", "tokens", limit, backfilled))
+	}
+	d.refuse(CodeConflict, PutAssignments{Account: "acme", Items: slices.Concat(
+		assign("p", "tokens", 1, backfilled).Items, assign("b", "tokens", 100, backfilled).Items)})
+	if a := d.assignment("b"); a.Backfill || a.Limit != 100 {
+		t.Errorf("%+v", a)
+	}
+	d.must(DeleteAssignment{Account: "acme", ID: d.assignment("b").ID})
+	d.must(assign("b", "tokens", 100, backfilled))
 }
 
 func TestAnAssignmentCountsFromTheMomentItIsMade(t *testing.T) {

@@ -129,7 +129,7 @@ func (p *entityPut) checkExisting(e *Entity) *Error {
 			return conflict("entity %q cannot be created under %q, which is archived; unarchive %q first", e.ID, e.Parent, parent.ArchivedBy)
 		}
 	case e.ID == p.tn.ID && (e.Type != old.Type || e.Parent != ""):
-		return conflict("entity %q is the account's root: its type is %q and it has no parent", e.ID, TypeAccount)
+		return conflict("entity %q is the account's root: its type is %q and it has no parent; send it so, or leave it out", e.ID, TypeAccount)
 	case e.ID == p.tn.ID && e.Name != old.Name:
 		return conflict("entity %q is the account's root and bears the account's name; rename it with PUT /v1/accounts/%s", e.ID, e.ID)
 	case e.Type != old.Type:

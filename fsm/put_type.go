@@ -157,7 +157,9 @@ func (t *txn) checkRedefinition(c *Capability) *Error {
 		return nil
 	}
 	if old.Builtin {
-		return conflict("capability %q is built in (unit %q, decimals %d) and cannot be redefined; choose another id", c.ID, old.Unit, old.Decimals)
+		err := conflict("capability %q is built in (unit %q, decimals %d) and cannot be redefined; choose another id", c.ID, old.Unit, old.Decimals)
+		err.Numbers = map[string]int64{"decimals": int64(old.Decimals), "requested": int64(c.Decimals)}
+		return err
 	}
 	err := conflict("capability %q has unit %q and %d decimals, which amounts already recorded depend on; define a new capability instead", c.ID, old.Unit, old.Decimals)
 	err.Numbers = map[string]int64{"decimals": int64(old.Decimals), "requested": int64(c.Decimals)}
@@ -185,7 +187,7 @@ func room[T any](kind string, have, put map[string]T, limit int) *Error {
 	if total <= limit {
 		return nil
 	}
-	err := conflict("there would be %d %s; a cluster has at most %d", total, kind, limit)
+	err := conflict("there would be %d %s; a cluster has at most %d: use those there are", total, kind, limit)
 	err.Numbers = map[string]int64{"limit": int64(limit), "have": int64(len(have)), "requested": int64(total - len(have))}
 	return err
 }
