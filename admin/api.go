@@ -51,6 +51,7 @@ type api struct {
 	log      *slog.Logger
 	huma     huma.API
 	streams  chan struct{} // a place for each ledger stream in progress
+	backups  chan struct{} // a place for each backup in progress
 }
 
 // New returns the complete handler of the control plane.
@@ -59,6 +60,7 @@ func New(c Config) http.Handler {
 		cluster: c.Cluster, machine: c.Machine, reserved: c.Reserved, ready: c.Ready, node: c.NodeName,
 		log:     c.Logger,
 		streams: make(chan struct{}, maxStreams),
+		backups: make(chan struct{}, maxBackups),
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -77,6 +79,7 @@ func New(c Config) http.Handler {
 	a.tokenRoutes()
 	a.auditRoutes()
 	a.memberRoutes()
+	a.backupRoutes()
 	a.probeRoutes(mux, c.Gatherer)
 	a.documentRoute(mux)
 	return a.harden(router{mux, a.identify})

@@ -44,6 +44,7 @@ var contract = []string{
 	"GET /v1/cluster",
 	"POST /v1/cluster/nodes/{id}/remove",
 	"POST /v1/cluster/nodes/{id}/forfeit",
+	"POST /v1/cluster/backup",
 	"POST /v1/cluster/transfer-leadership",
 	"GET /metrics",
 	"GET /healthz",

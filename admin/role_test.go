@@ -63,6 +63,7 @@ var roleMatrix = []roleCase{
 	{"GET", "/v1/cluster", "", 403, 200, 200, 200, 403, 403, 403, 403},
 	{"POST", "/v1/cluster/nodes/n2/remove", "", 403, 403, 200, 200, 403, 403, 403, 403},
 	{"POST", "/v1/cluster/nodes/n2/forfeit", `{"charge":true}`, 403, 403, 200, 200, 403, 403, 403, 403},
+	{"POST", "/v1/cluster/backup", "", 403, 403, 403, 200, 403, 403, 403, 403},
 	{"POST", "/v1/cluster/transfer-leadership", "", 403, 403, 200, 200, 403, 403, 403, 403},
 }
 

@@ -115,12 +115,12 @@ const (
 // bounded by ctx alone. An error after the first byte leaves w with a part: nothing is sent twice.
 func (a *Admin) ExportLedger(ctx context.Context, account string, f LedgerFilter, format string, w io.Writer) error {
 	path := accountPath(account) + "/ledger" + a.query(f.query())
-	body, err := a.caller.stream(ctx, &request{method: http.MethodGet, path: path, accept: format})
+	resp, err := a.caller.stream(ctx, &request{method: http.MethodGet, path: path, accept: format})
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	if _, err := io.Copy(w, body); err != nil {
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
@@ -140,6 +140,27 @@ func (a *Admin) RemoveNode(ctx context.Context, node string) error {
 // have been spent; otherwise set it free, because it is known not to be.
 func (a *Admin) ForfeitNode(ctx context.Context, node string, charge bool) error {
 	return a.send(ctx, http.MethodPost, nodePath(node)+"/forfeit", once, ForfeitNode{Charge: charge}, nil)
+}
+
+// Backup writes a copy of everything into w, for `bursar restore`, as of an index that no
+// write acknowledged before is behind, and returns an index it is not older than. It takes a
+// root token, and is bounded by ctx alone. A copy that ends early has no end: whoever
+// keeps it checks it, as `bursar backup` does. An error after the first byte leaves w with a part.
+func (a *Admin) Backup(ctx context.Context, w io.Writer) (index uint64, err error) {
+	const path = "/v1/cluster/backup"
+	resp, err := a.caller.stream(ctx, &request{method: http.MethodPost, path: path, accept: "application/octet-stream"})
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	index, err = strconv.ParseUint(resp.Header.Get("Bursar-Index"), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: the answer has no Bursar-Index", path)
+	}
+	return index, nil
 }
 
 // TransferLeadership hands leadership to the named node, or to the most suitable if empty.

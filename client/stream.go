@@ -3,13 +3,13 @@ package client
 import (
 	"context"
 	"fmt"
-	"io"
+	"net/http"
 	"time"
 )
 
-// stream sends r and returns the body of a good answer as it comes; only ctx
+// stream sends r and returns a good answer whose body, which the caller closes, is still to come; only ctx
 // bounds it. Another endpoint is tried as long as no body has begun.
-func (c *caller) stream(ctx context.Context, r *request) (io.ReadCloser, error) {
+func (c *caller) stream(ctx context.Context, r *request) (*http.Response, error) {
 	c.budget.earn()
 	var tried attempts
 	var last error
@@ -33,7 +33,7 @@ func (c *caller) stream(ctx context.Context, r *request) (io.ReadCloser, error) 
 		}
 		if resp.StatusCode/100 == 2 {
 			c.pool.answered(e, time.Since(start))
-			return resp.Body, nil
+			return resp, nil
 		}
 		a, err := readAnswer(resp)
 		discard(resp.Body)
