@@ -75,7 +75,8 @@ func (sc *scratch) chain() (ids []string, unattributed bool) {
 //
 // For a budget the reservation holds, what is held is drawn where it is held.
 // What is left over of an amount draws on this node's room, but only where that
-// leaves the line on one node; the rest is an overdraft. Pending is raised before
+// leaves the line on one node, and not while a crash of the machine may have made
+// this node forget what it has given out; the rest is an overdraft. Pending is raised before
 // what the reservation held too much is given back.
 //
 // It returns what the reservation held too much, where that has to travel.
@@ -163,7 +164,7 @@ func (e *Enforcer) acceptLine(l *fsm.Line, held heldLine) {
 		}
 	}
 	rest := l.Amount - l.Drawn
-	if s.b.Leased && rest > 0 && (l.On == 0 || l.On == s.me) {
+	if s.b.Leased && rest > 0 && (l.On == 0 || l.On == s.me) && e.mayGive(e.now()) {
 		if got := s.takeUpTo(rest); got > 0 {
 			l.Drawn, l.On = l.Drawn+got, s.me
 			s.taken.Add(got)

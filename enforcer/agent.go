@@ -260,7 +260,7 @@ func (a *agent) look(s *slot, part *fsm.Part, now time.Time, urgent bool) {
 		s.low.Store(0)
 	}
 	// After a crash of the machine what is free to see may have been given out.
-	if full || len(part.Releases) >= maxPartAsks || now.UnixMilli() < a.e.admitFrom.Load() {
+	if full || len(part.Releases) >= maxPartAsks || !a.e.mayGive(now.UnixMilli()) {
 		return
 	}
 	if amount, ok := n.exit(); ok {

@@ -25,7 +25,7 @@ const (
 // restore brings back what the last session left: journal, outbox, and from
 // them holds and pending lines. Nothing is admitted yet.
 func (e *Enforcer) restore() error {
-	if err := e.c.FS.MkdirAll(e.c.DataDir, 0o755); err != nil {
+	if err := makeDir(e.c.FS, e.c.DataDir); err != nil {
 		return err
 	}
 	last, err := readSession(e.c.FS, e.c.DataDir)
@@ -48,6 +48,7 @@ func (e *Enforcer) restore() error {
 		e.log.Warn("the machine stopped without warning; nothing is given out until all reservations of before have expired",
 			"until", time.UnixMilli(restored.Watermark))
 	}
+	e.recalling.Store(restored.Forgot)
 	index, _ := e.m.Applied()
 	e.applied.Store(index)
 	return e.restoreHolds(restored)
@@ -169,6 +170,9 @@ func (e *Enforcer) Run(ctx context.Context, propose func(context.Context, fsm.Bo
 	}
 	running.Go(func() { e.ship.run(ctx) })
 	running.Go(func() { e.syncDraws(ctx) })
+	if e.recalling.Load() {
+		running.Go(func() { e.recallDraws(ctx) })
+	}
 	running.Go(func() { e.reviewDraws(ctx) })
 	running.Go(func() { e.payDebts(ctx) })
 	wait, cancel := context.WithTimeout(ctx, settleWait)

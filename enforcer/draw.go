@@ -76,7 +76,7 @@ func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc
 		text = drawn.ask(sc).String()
 	}
 	e.counters.Drawn.Add(1)
-	status, t, p := e.drawAll(ctx, sc, text, until)
+	status, t, p := e.drawAll(ctx, sc, text, c.ReserveTTL, until)
 	if status == DrawOK {
 		if reserve {
 			err = e.reserve(c, d, sc, ap, drawn.id, now)
@@ -117,7 +117,7 @@ func (sc *scratch) tentative(sign int64) {
 
 // drawAll asks each holder in turn until one does not say yes. t is a target
 // that decided, with the holder's proof if it refused.
-func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string, until time.Time) (status DrawStatus, t *target, p proof) {
+func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string, ttl int64, until time.Time) (status DrawStatus, t *target, p proof) {
 	var asked fsm.NodeNum
 	for {
 		// Holders in ascending order; nearly always there is one, the leader.
@@ -131,7 +131,7 @@ func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string,
 			return DrawOK, t, p
 		}
 		asked = next
-		reply, err := e.drawOn(ctx, sc, reservation, next, until)
+		reply, err := e.drawOn(ctx, sc, reservation, ttl, next, until)
 		if err != nil {
 			return drawLost, t, p
 		}
@@ -151,10 +151,12 @@ func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string,
 }
 
 // drawOn sends one draw to one holder.
-func (e *Enforcer) drawOn(ctx context.Context, sc *scratch, reservation string, holder fsm.NodeNum, until time.Time) (reply DrawReply, err error) {
-	req := &DrawRequest{Reservation: reservation, Origin: e.c.Node, Boot: e.boot.Load(), WaitMS: drawWait.Milliseconds()}
+func (e *Enforcer) drawOn(ctx context.Context, sc *scratch, reservation string, ttl int64, holder fsm.NodeNum, until time.Time) (reply DrawReply, err error) {
+	req := &DrawRequest{Reservation: reservation, Origin: e.c.Node, Boot: e.boot.Load(), WaitMS: drawWait.Milliseconds(), TTLMS: ttl}
+	session := e.roster.Load().boots[holder]
 	for i := range sc.targets {
 		if t := &sc.targets[i]; t.drawn == holder {
+			t.session = session
 			req.Holds = append(req.Holds, Hold{Budget: t.slot.key, Amount: t.amount})
 		}
 	}

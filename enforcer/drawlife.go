@@ -25,8 +25,8 @@ const (
 	liveWait     = 5 * time.Second
 )
 
-// keepDraws has every holder of a reservation write its draw down again.
-func (e *Enforcer) keepDraws(ctx context.Context, id resID, held []heldLine) error {
+// keepDraws has every holder of a reservation write its draw down again, for ttl milliseconds from now.
+func (e *Enforcer) keepDraws(ctx context.Context, id resID, held []heldLine, ttl int64) error {
 	asked := make(map[fsm.NodeNum]bool)
 	for _, h := range held {
 		if h.On == e.c.Node || asked[h.On] {
@@ -34,7 +34,7 @@ func (e *Enforcer) keepDraws(ctx context.Context, id resID, held []heldLine) err
 		}
 		asked[h.On] = true
 		var reply KeepDrawReply
-		if err := e.peers.Call(ctx, h.On, MethodKeepDraw, &KeepDrawRequest{Reservation: id.String()}, &reply); err != nil {
+		if err := e.peers.Call(ctx, h.On, MethodKeepDraw, &KeepDrawRequest{Reservation: id.String(), TTLMS: ttl}, &reply); err != nil {
 			return fmt.Errorf("%w: keep the draw: %w", ErrUnavailable, err)
 		}
 		if !reply.Held {
@@ -44,13 +44,15 @@ func (e *Enforcer) keepDraws(ctx context.Context, id resID, held []heldLine) err
 	return nil
 }
 
-// handleDrawLife answers the requests of this file.
-func (e *Enforcer) handleDrawLife(from fsm.NodeNum, method Method, body []byte) ([]byte, error) {
+// handleDrawLife answers the requests of this file and of recall.go.
+func (e *Enforcer) handleDrawLife(ctx context.Context, from fsm.NodeNum, method Method, body []byte) ([]byte, error) {
 	switch method {
 	case MethodKeepDraw:
 		return answer(body, func(req *KeepDrawRequest) (*KeepDrawReply, error) { return e.handleKeepDraw(from, req) })
 	case MethodLive:
 		return answer(body, e.handleLive)
+	case MethodDrawsOn:
+		return answer(body, func(req *DrawsOnRequest) (*DrawsOnReply, error) { return e.handleDrawsOn(ctx, from, req) })
 	}
 	return nil, fmt.Errorf("method %d is not known", method)
 }
@@ -60,10 +62,15 @@ func (e *Enforcer) handleKeepDraw(from fsm.NodeNum, req *KeepDrawRequest) (*Keep
 	if !ok || id.node != from {
 		return nil, fmt.Errorf("node %d keeps a draw that is not its own", from)
 	}
+	until, ok := e.drawUntil(req.TTLMS)
+	if !ok {
+		return nil, fmt.Errorf("a draw cannot live for %d ms", req.TTLMS)
+	}
 	record, ok := e.draws.record(id)
 	if !ok {
 		return &KeepDrawReply{}, nil
 	}
+	record.Expires = until
 	if err := e.journal.draw(record); err != nil {
 		return nil, err
 	}

@@ -64,6 +64,7 @@ type Enforcer struct {
 	begin     chan struct{} // closed then
 	beginOnce sync.Once
 	admitFrom atomic.Int64 // Unix milliseconds: the watermark to wait for after a crash of the machine
+	recalling atomic.Bool  // after such a crash, until the others have said what they have drawn here
 	draining  atomic.Bool
 	removed   atomic.Bool // this node's membership has ended
 	broken    atomic.Bool // INV2 was violated: this node's books are wrong
@@ -155,7 +156,7 @@ func (e *Enforcer) readyAt(now time.Time) error {
 		return errRemoved
 	case e.broken.Load():
 		return errBroken
-	case now.UnixMilli() < e.admitFrom.Load():
+	case !e.mayGive(now.UnixMilli()):
 		return errWaiting
 	case now.Sub(e.peers.HeardLeader()) > time.Duration(e.staleness.Load()):
 		return errStale

@@ -64,7 +64,7 @@ func (e *Enforcer) Handle(ctx context.Context, from fsm.NodeNum, method Method, 
 			return &Empty{}, nil
 		})
 	}
-	return e.handleDrawLife(from, method, body)
+	return e.handleDrawLife(ctx, from, method, body)
 }
 
 // answer decodes a request, handles it and encodes the reply.

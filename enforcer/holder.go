@@ -177,6 +177,10 @@ func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply 
 	if !ok || id.node != req.Origin || uint64(id.boot) != req.Boot || req.Boot < e.roster.Load().boots[req.Origin] {
 		return unavailable // the last: a message of a session that is over
 	}
+	until, ok := e.drawUntil(req.TTLMS)
+	if !ok {
+		return unavailable
+	}
 	d, made := e.draws.begin(id, req.Boot)
 	switch {
 	case made:
@@ -189,7 +193,7 @@ func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply 
 		e.draws.abandon(id, d)
 		return reply
 	}
-	err := e.journal.draw(drawRecord{ID: id, Origin: req.Origin, Boot: req.Boot, Holds: req.Holds})
+	err := e.journal.draw(drawRecord{ID: id, Origin: req.Origin, Boot: req.Boot, Holds: req.Holds, Expires: until})
 	if err == nil && e.draws.finish(id, d, slices.Clone(req.Holds)) {
 		return reply
 	}
@@ -283,12 +287,17 @@ func (e *Enforcer) giveDraw(id resID, holds []Hold) {
 	if holds == nil {
 		return
 	}
+	e.giveAll(holds)
+	e.journalEndDraw(id)
+}
+
+// giveAll returns holds to their slots, which are there while they hold something.
+func (e *Enforcer) giveAll(holds []Hold) {
 	for _, h := range holds {
 		if s := e.book.find(h.Budget); s != nil {
 			e.give(s, h.Amount)
 		}
 	}
-	e.journalEndDraw(id)
 }
 
 func (e *Enforcer) journalEndDraw(id resID) {
@@ -318,11 +327,7 @@ func (e *Enforcer) handleConfirm(req *ConfirmRequest) {
 		freed = d.shrink(req.Holds)
 	}
 	e.draws.mu.Unlock()
-	for _, h := range freed {
-		if s := e.book.find(h.Budget); s != nil {
-			e.give(s, h.Amount)
-		}
-	}
+	e.giveAll(freed)
 }
 
 // shrink lowers the holds to the amounts given and returns what is free.

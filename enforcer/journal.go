@@ -75,6 +75,8 @@ type journalState struct {
 	// be missing until Watermark (Unix milliseconds) has passed.
 	Rebooted  bool
 	Watermark int64
+	// Forgot says that draws may be missing that have not ended by then; see recall.go.
+	Forgot bool
 }
 
 const (
@@ -145,14 +147,9 @@ func (j *journal) end(id resID) error {
 	return j.commit()
 }
 
-// draw records a draw for another node's reservation. The watermark covers its
-// expiry, or the longest life that a reservation can have from now.
+// draw records a draw for another node's reservation. The watermark covers its end.
 func (j *journal) draw(d drawRecord) error {
-	expires := d.Expires
-	if expires == 0 {
-		expires = j.now() + fsm.MaxReserveTTL.Milliseconds()
-	}
-	if err := j.mark.reach(expires); err != nil {
+	if err := j.mark.reach(d.Expires); err != nil {
 		return j.count(err)
 	}
 	j.mu.Lock()

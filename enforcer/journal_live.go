@@ -22,7 +22,7 @@ type drawRecord struct {
 	Origin fsm.NodeNum
 	Boot   uint64 // the origin's session
 	Holds  []Hold
-	// Expires is when the reservation ends, for the watermark; 0: not known. It is not written.
+	// Expires is when the reservation has ended by this node's clock, for the watermark. It is not written.
 	Expires int64
 }
 

@@ -71,7 +71,7 @@ func (j *journal) files() ([]journalFile, error) {
 // restore reads the journal. It leaves j.seq at the number for the new base.
 func (j *journal) restore() (*liveRecords, journalState, error) {
 	live := newLiveRecords()
-	if err := j.fs.MkdirAll(j.dir, 0o755); err != nil {
+	if err := makeDir(j.fs, j.dir); err != nil {
 		return nil, journalState{}, err
 	}
 	mark, marked, err := readWatermark(j.fs, j.dir)
@@ -95,6 +95,9 @@ func (j *journal) restore() (*liveRecords, journalState, error) {
 			mark = j.now() + fsm.MaxReserveTTL.Milliseconds()
 		}
 		j.doubt = max(j.doubt, mark)
+		if err := j.markForgot(); err != nil {
+			return nil, journalState{}, err
+		}
 	}
 	j.mark.durable.Store(mark)
 	j.mark.wanted.Store(mark)
@@ -105,6 +108,9 @@ func (j *journal) restore() (*liveRecords, journalState, error) {
 		}
 	}
 	s := journalState{Rebooted: j.doubt > j.now(), Watermark: j.doubt}
+	if s.Forgot, err = j.forgot(); err != nil {
+		return nil, journalState{}, err
+	}
 	s.Reservations, s.Draws = live.sorted()
 	if s.Rebooted {
 		j.log.Warn("the machine may have crashed: leases wait for the watermark",

@@ -57,6 +57,7 @@ const (
 	MethodSyncDraws                   // SyncDrawsRequest → Empty, to anyone, by a node that has restarted
 	MethodKeepDraw                    // KeepDrawRequest → KeepDrawReply, to the holder, before an extension is answered
 	MethodLive                        // LiveRequest → LiveReply, to the origin of draws held for long
+	MethodDrawsOn                     // DrawsOnRequest → DrawsOnReply, to anyone, by a node whose machine has crashed
 )
 
 // Empty is a reply without content.
@@ -76,7 +77,8 @@ type DrawRequest struct {
 	Origin      fsm.NodeNum `msgpack:"o"`
 	Boot        uint64      `msgpack:"e"` // the origin's session
 	Holds       []Hold      `msgpack:"h"`
-	WaitMS      int64       `msgpack:"w"` // how long the holder may queue it
+	WaitMS      int64       `msgpack:"w"`           // how long the holder may queue it
+	TTLMS       int64       `msgpack:"t,omitempty"` // how long the reservation may live from the sending on; 0 only without one
 }
 
 // DrawStatus is a holder's answer.
@@ -179,6 +181,7 @@ type SyncDrawsRequest struct {
 // the draw down once more, so that even a crash of its machine waits it out.
 type KeepDrawRequest struct {
 	Reservation string `msgpack:"r"`
+	TTLMS       int64  `msgpack:"t"` // how long it may live from the sending on
 }
 
 // KeepDrawReply answers KeepDrawRequest. Held false: the holder knows no such draw.
@@ -196,4 +199,27 @@ type LiveRequest struct {
 type LiveReply struct {
 	Live  []bool `msgpack:"l"`
 	Index uint64 `msgpack:"i"`
+}
+
+// DrawsOnRequest asks a node what it still has drawn on the asking one, a page at
+// a time: the shards of its reservations in turn, each from After on.
+type DrawsOnRequest struct {
+	Index uint64 `msgpack:"i"` // that has the asking node's present session; the answer waits for it
+	Shard int    `msgpack:"s"`
+	After string `msgpack:"a"` // a reservation; empty: from the shard's first
+}
+
+// DrawsOnReply answers DrawsOnRequest. What the node had drawn and the pages do
+// not show has ended in entries up to Index, or by a cancel.
+type DrawsOnReply struct {
+	Draws []LiveDraw `msgpack:"d"` // ascending by reservation
+	More  bool       `msgpack:"m"` // in this shard, after the last
+	Index uint64     `msgpack:"i"`
+}
+
+// LiveDraw is what stands behind a reservation, or behind an event that settles it, on the node that asks.
+type LiveDraw struct {
+	Reservation string `msgpack:"r"`
+	Holds       []Hold `msgpack:"h"`
+	TTLMS       int64  `msgpack:"t"` // until it expires; 0: it is being settled
 }

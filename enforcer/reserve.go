@@ -45,6 +45,10 @@ func (e *Enforcer) reserve(c *Call, d *Decision, sc *scratch, ap *accountPlans, 
 	if !e.table.add(id, ap.id, expires, sc.holds) {
 		return ErrOverloaded
 	}
+	if !e.drawsStand(sc) {
+		e.table.forget(id)
+		return fmt.Errorf("%w: a node that was drawn on has restarted", ErrUnavailable)
+	}
 	if err := e.journal.reserve(id, ap.id, expires, sc.holds); err != nil {
 		e.table.forget(id)
 		return fmt.Errorf("%w: journal: %w", ErrUnavailable, err)
@@ -52,6 +56,18 @@ func (e *Enforcer) reserve(c *Call, d *Decision, sc *scratch, ap *accountPlans, 
 	d.ReservationN = len(id.appendText(d.Reservation[:0]))
 	d.ExpiresAt = expires
 	return nil
+}
+
+// drawsStand reports whether the nodes that were drawn on are in the session that
+// was asked. It comes after the reservation stands in the table: a node that has
+// begun another one finds it there, or this node has seen that session.
+func (e *Enforcer) drawsStand(sc *scratch) bool {
+	for i := range sc.targets {
+		if t := &sc.targets[i]; t.drawn != 0 && e.roster.Load().boots[t.drawn] != t.session {
+			return false
+		}
+	}
+	return true
 }
 
 // release frees a reservation, here or at its origin. account is what the
@@ -200,7 +216,7 @@ func (e *Enforcer) extendHere(ctx context.Context, id resID, account string, ttl
 	}
 	keep, cancel := context.WithTimeout(ctx, forwardWait/2)
 	defer cancel()
-	if err := e.keepDraws(keep, id, held); err != nil {
+	if err := e.keepDraws(keep, id, held, ttl); err != nil {
 		return ExtendReply{}, err
 	}
 	if err := e.journal.extend(id, expires); err != nil {

@@ -26,7 +26,8 @@ type driver struct {
 	live     map[string]int64
 	admitted int64
 	denied   int
-	unknown  int // unavailable
+	unknown  int  // unavailable
+	untold   bool // somebody was not told of what was set aside for him: it expires
 	events   int
 	unsafe   bool // a node is down, or was a moment ago: room may be in doubt
 }
@@ -36,6 +37,9 @@ type giving struct {
 	at     time.Time
 	amount int64
 }
+
+// callTTL is the life of a reservation that is not left to expire.
+const callTTL = time.Minute
 
 // settleTime is how long room that came back may be in transit.
 const settleTime = 3 * time.Second
@@ -112,7 +116,7 @@ func (d *driver) over(amount, used int64) {
 // any node, release it, or let it expire. It reports whether it was refused.
 func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool) {
 	s := d.s
-	fate, ttl := s.between(0, 9), int64(60_000)
+	fate, ttl := s.between(0, 9), callTTL.Milliseconds()
 	if fate == 0 {
 		ttl = 2_000 // to be left to expire
 	}
@@ -125,6 +129,7 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 	case err != nil:
 		d.calls -= amount
 		d.unknown++
+		d.untold = d.untold || errors.Is(err, errEnded)
 		if s.lossy() {
 			// The answer of a draw was lost, perhaps: what it set aside is on its way
 			// back until a cancel has got through.
@@ -245,6 +250,9 @@ func (d *driver) load(callers int, life time.Duration, on func() *simNode, amoun
 func (d *driver) exhaust() {
 	d.s.t.Helper()
 	time.Sleep(5 * time.Second) // what is in transit arrives, what is left expires
+	if d.untold {
+		time.Sleep(callTTL)
+	}
 	refusals := 0
 	for i := 0; refusals < 3*len(d.s.nodes); i++ {
 		nd := d.s.nodes[i%len(d.s.nodes)]

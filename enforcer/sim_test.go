@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,7 +24,6 @@ import (
 // delays, loses, repeats and reorders as the test says.
 type sim struct {
 	t    testing.TB
-	dir  string
 	mu   sync.Mutex
 	rng  *rand.Rand
 	log  []fsm.Entry
@@ -55,8 +53,13 @@ type simNode struct {
 	e    *Enforcer
 	up   bool
 	cut  bool // cannot reach anyone
+	late bool // applies nothing
+	shut bool // no leader takes its events
+	deaf bool // no request of another enforcer reaches it
 	stop context.CancelFunc
 	done sync.WaitGroup
+
+	kernel [16]byte // run of its machine
 
 	freshMu sync.Mutex
 	fresh   time.Time
@@ -68,7 +71,7 @@ const simAccount = "acme"
 // It must be called in a synctest bubble; close stops everything.
 func newSim(t testing.TB, n int, seed uint64) *sim {
 	s := &sim{
-		t: t, dir: t.TempDir(), rng: rand.New(rand.NewPCG(seed, 1)), grew: make(chan struct{}),
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), grew: make(chan struct{}),
 		outcomes: make(map[uint64]fsm.Outcome), heard: make(map[fsm.NodeNum]time.Time), leader: 1,
 		applying: 2 * time.Millisecond, virtual: time.Now().Year() < 2020, // a bubble's clock starts in 2000
 	}
@@ -82,7 +85,7 @@ func newSim(t testing.TB, n int, seed uint64) *sim {
 		{ID: "team", Type: "team"}, {ID: "alice", Type: "user", Parent: "team"},
 	}})
 	for i := range n {
-		nd := &simNode{s: s, num: fsm.NodeNum(i + 1), fs: vfs.NewMem()}
+		nd := &simNode{s: s, num: fsm.NodeNum(i + 1), fs: vfs.NewCrashableMem(), kernel: [16]byte{1}}
 		s.nodes = append(s.nodes, nd)
 	}
 	for _, nd := range s.nodes {
@@ -231,7 +234,7 @@ func (nd *simNode) start() {
 	nd.m, nd.stop = m, stop
 	e, err := Open(Config{
 		Name: fmt.Sprintf("n%d", nd.num), Node: nd.num, FS: nd.fs, Logger: log,
-		DataDir: filepath.Join(s.dir, fmt.Sprint(nd.num)),
+		DataDir: "data", KernelBoot: nd.kernel,
 	}, m, nd)
 	if err != nil {
 		s.t.Fatalf("node %d: %v", nd.num, err)
@@ -266,14 +269,25 @@ func (nd *simNode) kill() {
 	}
 }
 
-func (nd *simNode) awaitReady() {
-	for range 1000 {
-		if nd.e.Ready() == nil {
-			return
+// powerCut stops a node as a crash of its machine would: of what was not synced,
+// only so many percent of the pages are there when it starts again.
+func (nd *simNode) powerCut(percent int) {
+	nd.s.mu.Lock()
+	nd.up = false
+	left := nd.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: nd.s.rng})
+	nd.s.mu.Unlock()
+	nd.kill()
+	nd.fs, nd.kernel[0] = left, nd.kernel[0]+1
+}
+
+func (nd *simNode) awaitReady() { nd.awaitReadyFor(10 * time.Second) }
+
+func (nd *simNode) awaitReadyFor(most time.Duration) {
+	for end := time.Now().Add(most); nd.e.Ready() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			nd.s.t.Fatalf("node %d is not ready: %v", nd.num, nd.e.Ready())
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	nd.s.t.Fatalf("node %d is not ready: %v", nd.num, nd.e.Ready())
 }
 
 // apply applies the log as it grows, a little late.
@@ -282,7 +296,7 @@ func (nd *simNode) apply(ctx context.Context) {
 	for ctx.Err() == nil {
 		at, _ := nd.m.Applied()
 		s.mu.Lock()
-		grew, cut := s.grew, nd.cut
+		grew, cut := s.grew, nd.cut || nd.late
 		var entries []fsm.Entry
 		if n := uint64(len(s.log)); at < n && !cut {
 			entries = s.log[at:min(n, at+64)]
@@ -347,6 +361,19 @@ func (nd *simNode) watch(ctx context.Context) {
 	}
 }
 
+// set sets one of the node's faults.
+func (nd *simNode) set(fault *bool, on bool) {
+	nd.s.mu.Lock()
+	defer nd.s.mu.Unlock()
+	*fault = on
+}
+
+func (nd *simNode) is(fault *bool) bool {
+	nd.s.mu.Lock()
+	defer nd.s.mu.Unlock()
+	return *fault
+}
+
 // leaderNow returns the leader if the node can reach it.
 func (nd *simNode) leaderNow() *simNode {
 	nd.s.mu.Lock()
@@ -371,7 +398,7 @@ func (nd *simNode) propose(ctx context.Context, body fsm.Body) error {
 func (nd *simNode) Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileReply, error) {
 	s, sent := nd.s, time.Now()
 	l := nd.leaderNow()
-	if l == nil {
+	if l == nil || nd.is(&nd.shut) && len(part.Events) > 0 {
 		return nil, ErrNoLeader
 	}
 	if s.loses() {
@@ -422,7 +449,7 @@ func (nd *simNode) Call(ctx context.Context, to fsm.NodeNum, method Method, req,
 		return err
 	}
 	s.travel()
-	if !s.reaches(nd, target) {
+	if !s.reaches(nd, target) || target.is(&target.deaf) {
 		return ErrUnreachable
 	}
 	if s.loses() {
@@ -467,10 +494,31 @@ func (nd *simNode) check(amount, ttl int64) (*Decision, error) {
 		Account: []byte(simAccount), Entities: [][]byte{[]byte("alice")}, ReserveTTL: ttl,
 		Usage: []Usage{{Capability: []byte(fsm.CapRequests), Amount: amount}},
 	}
+	e := nd.now()
+	if err := e.Check(context.Background(), c, d); err != nil {
+		return d, err
+	}
+	return d, nd.answered(e)
+}
+
+// now is the node's present process.
+func (nd *simNode) now() *Enforcer {
 	nd.s.mu.Lock()
-	e := nd.e
-	nd.s.mu.Unlock()
-	return d, e.Check(context.Background(), c, d)
+	defer nd.s.mu.Unlock()
+	return nd.e
+}
+
+// errEnded: what a process says after its end reaches nobody.
+var errEnded = fmt.Errorf("%w: the process has ended", ErrUnavailable)
+
+// answered reports whether a process that was asked is still there.
+func (nd *simNode) answered(by *Enforcer) error {
+	nd.s.mu.Lock()
+	defer nd.s.mu.Unlock()
+	if !nd.up || nd.e != by {
+		return errEnded
+	}
+	return nil
 }
 
 // ingest records an event on a node. It returns an error if the node does not acknowledge it.
@@ -482,16 +530,14 @@ func (nd *simNode) ingest(id string, amount int64, reservation string) error {
 		At:    time.Now().UnixMilli(), ReceivedAt: time.Now().UnixMilli(),
 	}
 	items := []ingestItem{{ev: ev}}
-	nd.s.mu.Lock()
-	e := nd.e
-	nd.s.mu.Unlock()
+	e := nd.now()
 	if err := e.ingest(context.Background(), items, true); err != nil {
 		return err
 	}
 	if items[0].code != "" {
 		return fmt.Errorf("rejected: %s %s", items[0].code, items[0].detail)
 	}
-	return nil
+	return nd.answered(e)
 }
 
 // budget returns a budget as the furthest node sees it.

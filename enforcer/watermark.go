@@ -169,3 +169,11 @@ func syncDir(vs vfs.FS, dir string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+// makeDir makes a directory that is still there after a crash of the machine.
+func makeDir(vs vfs.FS, dir string) error {
+	if err := vs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return syncDir(vs, vs.PathDir(dir))
+}
