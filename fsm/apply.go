@@ -202,6 +202,8 @@ func (t *txn) dispatch() ([][]Grant, *Error) {
 		return nil, t.applyRestore(c)
 	case EndDoubt:
 		return nil, t.applyEndDoubt()
+	case PutPrices:
+		return nil, t.applyPutPrices(c)
 	}
 	return nil, corrupt("it has no body that this release knows")
 }

@@ -27,6 +27,7 @@ const (
 	actionAssignmentDelete = "assignment.delete"
 	actionTokenCreate      = "token.create"
 	actionTokenDelete      = "token.delete"
+	actionPricesPut        = "prices.put"
 	actionNodeAdmit        = "node.admit"
 	actionNodeRemove       = "node.remove"
 	actionNodeForfeit      = "node.forfeit"

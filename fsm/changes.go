@@ -15,6 +15,7 @@ type Changes struct {
 	Config  []string        // accounts whose tree, assignments or freezing changed
 	Global  bool            // entity types, capabilities or settings changed
 	Tokens  bool            // tokens changed
+	Prices  bool            // the price book has a new version
 	Nodes   bool            // membership, deaths, boots changed
 	Budgets []Budget        // every budget touched, as it is now
 	Deleted []uint64        // assignments deleted

@@ -140,6 +140,8 @@ func bodyDecoder(k kind) func(*msgpack.Decoder) (Body, error) {
 		return decodeBody[Restore]
 	case kindEndDoubt:
 		return decodeBody[EndDoubt]
+	case kindPutPrices:
+		return decodeBody[PutPrices]
 	}
 	return nil
 }

@@ -50,6 +50,7 @@ const (
 	kindBackup
 	kindRestore
 	kindEndDoubt
+	kindPutPrices
 )
 
 // Init creates the cluster's settings. Every later Init is a no-op.

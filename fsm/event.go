@@ -1,5 +1,7 @@
 package fsm
 
+import "github.com/bursar-dev/bursar/fsm/price"
+
 // Quantity is an amount of one capability.
 type Quantity struct {
 	Capability string `msgpack:"c"`
@@ -30,7 +32,9 @@ type Event struct {
 	Key          string            `msgpack:"ky,omitempty"`
 	Member       string            `msgpack:"me,omitempty"`
 	Model        string            `msgpack:"mo,omitempty"`
-	Usage        []Quantity        `msgpack:"us"` // derived amounts included, ascending by capability
+	Tier         price.Tier        `msgpack:"ti,omitempty"` // service tier that the model was used in
+	Pricing      *Pricing          `msgpack:"pr,omitempty"` // nil: usd was given, or no model was
+	Usage        []Quantity        `msgpack:"us"`           // derived amounts included, ascending by capability
 	At           int64             `msgpack:"at"`
 	ReceivedAt   int64             `msgpack:"rt"`
 	Node         NodeNum           `msgpack:"no"` // that accepted it

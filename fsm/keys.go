@@ -20,6 +20,8 @@ import "encoding/binary"
 //	'j' account NUL assignment-id   assignment number, so that an account's list is a range
 //	'b' num u64, start i64          budget: one period of assignment num
 //	't' token-id                    token
+//	'$' version u64                 version of the price book
+//	'%' version u64                 its map: the bare list of entries
 //	'u' seq u64                     audit entry
 //	'l' account NUL seq u64         ledger line
 //	'v' account NUL event-id        event dedup: body hash and ledger sequence
@@ -40,6 +42,8 @@ const (
 	tableAssignmentID = 'j'
 	tableBudget       = 'b'
 	tableToken        = 't'
+	tablePriceVersion = '$'
+	tablePriceMap     = '%'
 	tableAudit        = 'u'
 	tableLedger       = 'l'
 	tableEvent        = 'v'
@@ -117,6 +121,14 @@ func assignmentKey(num uint64) []byte {
 
 func auditKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{tableAudit}, seq)
+}
+
+func priceVersionKey(version uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{tablePriceVersion}, version)
+}
+
+func priceMapKey(version uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{tablePriceMap}, version)
 }
 
 func budgetPrefix(num uint64) []byte {

@@ -134,6 +134,10 @@ func (l *loader) cluster() {
 		l.s.caps[c.ID] = c
 		return nil
 	})
+	whole(l, tablePriceVersion, func(v *PriceVersion) error {
+		l.s.prices.add(*v)
+		return nil
+	})
 	whole(l, tableToken, func(t *Token) error {
 		l.s.tokens[t.Digest] = t
 		l.s.tokenIDs[t.ID] = t

@@ -35,6 +35,7 @@ type Machine struct {
 	waiters  waiters
 	retiring sync.WaitGroup // stores that a snapshot replaced, until their last reader is done
 	fail     *failure
+	books    books // compiled versions of the price book
 }
 
 // Open opens or creates the store in dir and loads the hot state. It needs no

@@ -32,6 +32,8 @@ type state struct {
 	tokens   map[[32]byte]*Token // by digest
 	tokenIDs map[string]*Token
 
+	prices priceList
+
 	auditSeq  uint64
 	auditHash [32]byte
 

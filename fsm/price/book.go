@@ -18,10 +18,8 @@ const (
 
 // Price is one price of a model.
 type Price struct {
-	_msgpack struct{} `msgpack:",as_array"`
-
-	Field Field
-	Value Decimal
+	Field Field   `msgpack:"f"`
+	Value Decimal `msgpack:"v"`
 }
 
 // Entry is what a price map says of one model: all that a book is made of, and

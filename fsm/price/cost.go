@@ -16,13 +16,11 @@ var errTerm = errors.New("a term of a cost is damaged")
 
 // Term is one product of a cost: Quantity / 10^Decimals units at Price each.
 type Term struct {
-	_msgpack struct{} `msgpack:",as_array"`
-
-	Usage    Usage
-	Field    Field // of the map, that the price stands in
-	Quantity int64 // without the parts of it that are terms of their own
-	Decimals uint8 // of the quantity
-	Price    Decimal
+	Usage    Usage   `msgpack:"u"`
+	Field    Field   `msgpack:"f"`           // of the map, that the price stands in
+	Quantity int64   `msgpack:"q"`           // without the parts of it that are terms of their own
+	Decimals uint8   `msgpack:"d,omitempty"` // of the quantity
+	Price    Decimal `msgpack:"p"`
 }
 
 // Cost computes what q costs in nano-dollars. complete is false if some of it has no price:

@@ -18,10 +18,8 @@ const (
 // Decimal is an exact price in USD for one unit: Coef / 10^Scale, not negative. In
 // its normal form, which ParseDecimal returns, Coef does not end with a zero unless Scale is 0.
 type Decimal struct {
-	_msgpack struct{} `msgpack:",as_array"`
-
-	Coef  uint64
-	Scale uint8
+	Coef  uint64 `msgpack:"c"`
+	Scale uint8  `msgpack:"s,omitempty"`
 }
 
 // errNumber is what a text that is no number gets.
