@@ -8,8 +8,11 @@ import (
 	"syscall"
 )
 
-// File modes of what a node keeps.
+// File modes of what a node keeps, and names below its data directory.
 const (
+	lockFile = "LOCK"
+	stateDir = "state" // of the state machine
+
 	modeDir     = 0o700
 	modePrivate = 0o600
 )
@@ -21,7 +24,7 @@ func lockDataDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, modeDir); err != nil {
 		return nil, fmt.Errorf("--data-dir: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, modePrivate)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, modePrivate)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir: %w", err)
 	}

@@ -12,6 +12,7 @@
 //	wiring.go    the stand-ins by which its parts, which need one another, are connected
 //	gate.go      whether the data plane answers at all; listen.go: its ports before it can
 //	datadir.go   the lock on a data directory and the private files in it
+//	backup.go    everything out of a running cluster; restore.go: a new cluster from it
 //	disk.go      the disk watchdog; roottoken.go: the first token
 //	tls.go       certificates between nodes, read anew when they change; certs.go makes them
 //	dev.go       three nodes in one process; demo.go: the tenant they start with

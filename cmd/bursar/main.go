@@ -27,6 +27,8 @@ type cli struct {
 	Dev     devCmd     `cmd:"" help:"Run a cluster on this machine to try things out."`
 	Certs   certsCmd   `cmd:"" help:"Make the certificates and the key that nodes know one another by."`
 	Bench   benchCmd   `cmd:"" help:"Put load on a cluster, measure it and prove the books."`
+	Backup  backupCmd  `cmd:"" help:"Copy everything out of a running cluster."`
+	Restore restoreCmd `cmd:"" help:"Make a new cluster from a backup."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	ctlCommands

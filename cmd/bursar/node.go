@@ -127,7 +127,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err := n.openPorts(); err != nil {
 		return err
 	}
-	n.machine, err = fsm.Open(filepath.Join(n.c.DataDir, "state"), fsm.Options{Logger: n.log, Observer: &n.observer})
+	n.machine, err = fsm.Open(filepath.Join(n.c.DataDir, stateDir), fsm.Options{Logger: n.log, Observer: &n.observer})
 	if err != nil {
 		return fmt.Errorf("opening the state in --data-dir %s: %w", n.c.DataDir, err)
 	}
