@@ -19,6 +19,8 @@ const (
 	maxBodyBytes   = 4 << 20  // of a request
 	maxHeaderBytes = 32 << 10 // of a request's line and headers
 
+	maxBodyDiscarded = 64 << 20 // of a body that is too large, read and thrown away before the answer
+
 	headerTimeout = 5 * time.Second   // for a request's headers
 	bodyTimeout   = 20 * time.Second  // for a request's body
 	readTimeout   = 60 * time.Second  // for a request whose body no handler reads

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -37,12 +36,14 @@ func (a *api) readInput(op *huma.Operation, w http.ResponseWriter, r *http.Reque
 // deadline at the end of the body, so it does not cut off a write that waits for the cluster.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	tooLarge := newProblem(http.StatusRequestEntityTooLarge, codeTooLarge, "a request body may have at most %d bytes", maxBodyBytes)
-	if r.ContentLength > maxBodyBytes {
-		return nil, tooLarge
-	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // unsupported only by recorders in tests
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+	body, err := []byte(nil), error(nil)
+	if r.ContentLength <= maxBodyBytes {
+		body, err = io.ReadAll(io.LimitReader(r.Body, maxBodyBytes+1))
+	}
+	if r.ContentLength > maxBodyBytes || len(body) > maxBodyBytes {
+		// A caller who is still sending when the connection ends never sees why.
+		io.CopyN(io.Discard, r.Body, maxBodyDiscarded)
 		return nil, tooLarge
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package admin
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -33,6 +34,9 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"PUT", "/v1/accounts/acme", `{"name":"Acme"`, 400, "body"},
 		{"PUT", "/v1/accounts/acme", `name=Acme`, 400, "body"},
 		{"PUT", "/v1/accounts/acme", ``, 400, "name"},
+		{"PUT", "/v1/accounts/acme", `{"name":"\ud800"}`, 400, "body"},
+		{"PUT", "/v1/accounts/acme", `{"name":"\udc00\ud83d"}`, 400, "body"},
+		{"PUT", "/v1/accounts/acme", `{"name":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, 400, "body"},
 		{"PUT", "/v1/accounts/acme", `{"name":5}`, 400, "name"},
 		{"PUT", "/v1/accounts/acme", `{"name":""}`, 400, "name"},
 		{"PUT", "/v1/accounts/acme", `{"name":null}`, 400, "name"},
@@ -68,6 +72,10 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"PUT", assignments, assignment(`"limit":1000000000000000001,"cadence":"day"`), 400, "assignments[1].limit"},
 		{"PUT", assignments, assignment(`"cadence":"day"`), 400, "assignments[1].limit"},
 		{"PUT", assignments, assignment(`"limit":1,"cadence":"fortnight"`), 400, "assignments[1].cadence"},
+		{"PUT", assignments, assignment(`"limit":1,"cadence":null`), 400, "assignments[1].cadence"},
+		{"PUT", assignments, assignment(`"limit":1,"cadence":5`), 400, "assignments[1].cadence"},
+		{"PUT", assignments, assignment(`"limit":1,"cadence":["month"]`), 400, "assignments[1].cadence"},
+		{"PUT", assignments, assignment(`"limit":1`), 400, "assignments[1].cadence"},
 		{"PUT", assignments, assignment(`"limit":1,"cadence":{"every":"day","timezone":"Mars/Olympus"}`), 400, "assignments[1].cadence.timezone"},
 		{"PUT", assignments, assignment(`"limit":1,"cadence":"day","enforcement":"firm"`), 400, "assignments[1].enforcement"},
 		{"PUT", assignments, assignment(`"limit":1,"cadence":"day","alert_thresholds":[0.5]`), 400, "assignments[1].alert_thresholds[0]"},
@@ -98,6 +106,9 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"GET", "/v1/accounts?limit=5&limit=6", "", 400, "limit"},
 		{"GET", "/v1/accounts?Limit=5", "", 400, "Limit"},
 		{"GET", "/v1/accounts?page=2", "", 400, "page"},
+		{"GET", "/v1/accounts?after=%00", "", 400, "after"},
+		{"GET", "/v1/tokens?after=%20", "", 400, "after"},
+		{"GET", "/v1/accounts/acme/balances?after=a,b", "", 400, "after"},
 		{"GET", "/v1/accounts?consistency=eventual", "", 400, "consistency"},
 		{"GET", "/v1/accounts?a;b", "", 400, "query"},
 		{"GET", "/v1/accounts?a=%zz", "", 400, "query"},
@@ -324,6 +335,20 @@ func TestBodyOverTheLimitIsTooLarge(t *testing.T) {
 	over := fits + " "
 	if r := p.call(p.root, "PUT", "/v1/accounts/acme", over); r.status != 413 || r.json["code"] != "too_large" {
 		t.Errorf("%d bytes: %d %.100s, want 413 too_large", len(over), r.status, r.body)
+	}
+	// A caller that sends all before it reads gets the answer, not a broken connection.
+	c, err := net.Dial("tcp", p.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const size = 4 * maxBodyBytes
+	head := fmt.Sprintf("PUT /v1/accounts/acme HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", p.root, size)
+	if _, err := io.WriteString(c, head+strings.Repeat(" ", size)); err != nil {
+		t.Fatalf("the connection broke while the body was being sent: %v", err)
+	}
+	if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 413 {
+		t.Errorf("a body of %d bytes: %v, %v, want 413", size, res, err)
 	}
 	// Without a declared length it is found out while reading.
 	req, _ := http.NewRequest("PUT", p.server.URL+"/v1/accounts/acme", struct{ *strings.Reader }{strings.NewReader(over)})

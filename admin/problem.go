@@ -83,7 +83,9 @@ func (p *problem) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", problemContentType)
 	w.WriteHeader(p.Status)
-	json.NewEncoder(w).Encode(p.Problem) // an error here is a caller who has gone
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false) // for people who read it in a terminal
+	e.Encode(p.Problem)    // an error here is a caller who has gone
 }
 
 func newProblem(status int, code, format string, args ...any) *problem {

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/bursar-dev/bursar/client"
+	"github.com/bursar-dev/bursar/internal/jsonescape"
 )
 
 // maxJSONDepth bounds the nesting of a request body. The deepest of ours is 4.
@@ -40,14 +41,26 @@ func checkDocument(registry huma.Registry, s *huma.Schema, body []byte) []client
 			err = errors.New("has something after its end")
 		}
 	}
+	if err == nil && !jsonescape.Whole(body) {
+		err = errHalfSurrogate
+	}
 	if err != nil {
 		return []client.FieldError{{Field: "body", Message: malformed(err, c.dec.InputOffset())}}
 	}
 	return c.fields
 }
 
+// Bodies that are JSON, and refused all the same.
+var (
+	errTooDeep       = fmt.Errorf("is nested deeper than %d levels", maxJSONDepth)
+	errHalfSurrogate = errors.New("has an escape that is half of a surrogate pair")
+)
+
 // malformed says what is wrong with a body that is not one JSON document.
 func malformed(err error, offset int64) string {
+	if err == errTooDeep || err == errHalfSurrogate {
+		return err.Error()
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return "is not valid JSON: it ends too early"
 	}
@@ -87,9 +100,13 @@ func (c *checker) value(s *huma.Schema, path string, depth int) error {
 // token checks the value that starts with tok.
 func (c *checker) token(s *huma.Schema, tok json.Token, path string, depth int) error {
 	if depth > maxJSONDepth {
-		return fmt.Errorf("is nested deeper than %d levels", maxJSONDepth)
+		return errTooDeep
 	}
-	s = c.resolve(s, tok)
+	s, fits := c.resolve(s, tok)
+	if !fits {
+		c.wrong(path, "must be %s", typeNames(s.OneOf))
+		s = nil
+	}
 	switch tok {
 	case json.Delim('{'):
 		return c.object(s, path, depth)
@@ -104,20 +121,26 @@ func (c *checker) token(s *huma.Schema, tok json.Token, path string, depth int) 
 	return nil
 }
 
-// resolve follows references and picks the alternative that is of the token's type.
-func (c *checker) resolve(s *huma.Schema, tok json.Token) *huma.Schema {
+// resolve follows references and picks the alternative that is of the token's
+// type. It does not fit if there is none.
+func (c *checker) resolve(s *huma.Schema, tok json.Token) (resolved *huma.Schema, fits bool) {
 	for s != nil && s.Ref != "" {
 		s = c.registry.SchemaFromRef(s.Ref)
 	}
 	if s == nil || len(s.OneOf) == 0 {
-		return s
+		return s, true
 	}
-	want := huma.TypeString
-	if tok == json.Delim('{') {
+	want := ""
+	if _, ok := tok.(string); ok {
+		want = huma.TypeString
+	} else if tok == json.Delim('{') {
 		want = huma.TypeObject
 	}
 	i := slices.IndexFunc(s.OneOf, func(o *huma.Schema) bool { return o.Type == want })
-	return s.OneOf[max(i, 0)]
+	if i < 0 {
+		return s, false
+	}
+	return s.OneOf[i], true
 }
 
 func (c *checker) object(s *huma.Schema, path string, depth int) error {
@@ -307,6 +330,18 @@ func choices(s *huma.Schema) string {
 		names[i] = fmt.Sprint(e)
 	}
 	return "one of " + strings.Join(names, ", ")
+}
+
+// typeNames names what any of the alternatives wants.
+func typeNames(alternatives []*huma.Schema) string {
+	names := make([]string, len(alternatives))
+	for i, s := range alternatives {
+		names[i] = typeName(s)
+		if len(s.Enum) > 0 {
+			names[i] = choices(s)
+		}
+	}
+	return strings.Join(names, ", or ")
 }
 
 // typeName names what a schema wants, for messages.

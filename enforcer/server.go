@@ -52,7 +52,8 @@ type server struct {
 }
 
 // NewServer returns the data plane's HTTP server over e. It registers metrics
-// with Config.Registerer. Shut it down before e is drained.
+// with Config.Registerer. Serve it on a listener that lingers (Linger). Shut it
+// down before e is drained.
 func NewServer(e *Enforcer, log *slog.Logger) *fasthttp.Server {
 	s := &server{e: e, log: log, metrics: newMetrics(e)}
 	if e.c.Registerer != nil {
@@ -125,6 +126,7 @@ func invalidFraming(part, message string) *problem {
 
 // handleBroken answers a request that could not be read. The connection is closed after it.
 func (s *server) handleBroken(ctx *fasthttp.RequestCtx, err error) {
+	leaveUnread(ctx)
 	var small *fasthttp.ErrSmallBuffer
 	var netErr net.Error
 	var p *problem

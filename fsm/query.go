@@ -16,10 +16,14 @@ const MaxPage = 1_000
 
 func pageSize(limit int) int { return min(max(limit, 1), MaxPage) }
 
-// page reads a page of the keys that begin with prefix; the rest of a key is
-// what after and next mean. pick returns false to leave a value out. At most
+// page reads a page of the keys that begin with prefix; the rest of a key is an
+// id, which is what after and next mean. The id of after need not be there: it may
+// have been deleted since. pick returns false to leave a value out. At most
 // maxScan values are read, so a page may be short, or empty, and still have a next.
 func page[T any](m *Machine, prefix []byte, after string, limit int, pick func(value []byte) (T, bool, error)) (items []T, next string, err error) {
+	if after != "" && !ValidID(after) {
+		return nil, "", invalid("after", "is not a cursor of this list")
+	}
 	limit = pageSize(limit)
 	lower, upper := prefixRange(prefix)
 	if after != "" {

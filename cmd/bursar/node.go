@@ -223,7 +223,7 @@ func (n *node) join(ctx context.Context) error {
 	n.data = enforcer.NewServer(e, n.log)
 	n.data.Handler = n.gate.guard(n.data.Handler)
 	n.gate.set(causeStarting, nil)
-	n.serve("--http-addr", func() error { return n.data.Serve(newTurn(n.httpPort)) })
+	n.serve("--http-addr", func() error { return n.data.Serve(enforcer.Linger(newTurn(n.httpPort))) })
 	return e.Run(ctx, n.propose)
 }
 
