@@ -46,7 +46,7 @@ type Tuning struct {
 	TrailingLogs      uint64
 	ChecksumEvery     time.Duration
 	DiskStall         time.Duration
-	CommitTimeout     time.Duration // raft: how late a follower may learn of a commit
+	CommitTimeout     time.Duration // raft: how late a follower may learn of a commit if no notice of it arrives
 }
 
 // The defaults and bounds of timing.
@@ -54,8 +54,9 @@ const (
 	defaultHeartbeatTimeout = 500 * time.Millisecond
 	defaultDeadAfter        = time.Second
 	// defaultCommitTimeout bounds how long a follower may take to learn of a commit when
-	// nothing else is written: one to two times this.
-	defaultCommitTimeout = 5 * time.Millisecond
+	// nothing else is written and the notice of it is lost: one to two times this.
+	// An idle leader works this often for each follower.
+	defaultCommitTimeout = 50 * time.Millisecond
 	// defaultDiskStall is how long one append may take before the disk counts as hung.
 	defaultDiskStall = 10 * time.Second
 	// defaultChecksumEvery is how often the leader has the replicas compared.

@@ -16,6 +16,7 @@
 //
 //	raft.go       starting raft                          raft_fsm.go   raft's view of fsm.Machine
 //	logstore.go   the disk watchdog                      snapshot.go   metadata here, state streamed
+//	notice.go     followers told of a commit at once
 //	apply.go      one entry through raft                 log.go        raft's and memberlist's logs to slog
 //
 //	leader.go     a term as leader                       session.go    who was heard when

@@ -28,7 +28,7 @@ const (
 // raftNode is a running raft with what it stands on.
 type raftNode struct {
 	*raft.Raft
-	transport *raft.NetworkTransport
+	transport *noticeTransport
 	stores    RaftStores
 	snapshots *snapshotStore
 	notify    chan bool
@@ -67,20 +67,22 @@ func newRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateM
 		return nil, err
 	}
 	log := raftLogger(c.Logger)
-	nt := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	nt := newNoticeTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider:   addressProvider{dir},
 		Logger:                  log,
 		Stream:                  newRaftLayer(t),
 		MaxPool:                 raftConnPool,
 		Timeout:                 raftIOTimeout,
 		MsgpackUseNewTimeFormat: true,
-	})
+	}))
+	sm.committed = nt.committed
 	notify := make(chan bool, raftNotifications)
 	r, err := raft.NewRaft(raftConfig(c, log, notify), sm, cache, stores, snapshots, nt)
 	if err != nil {
 		nt.Close()
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
+	nt.raft.Store(r)
 	return &raftNode{Raft: r, transport: nt, stores: stores, snapshots: snapshots, notify: notify}, nil
 }
 

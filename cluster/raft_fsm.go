@@ -17,6 +17,7 @@ type stateMachine struct {
 	machine    *fsm.Machine
 	snapshots  *snapshotStore
 	changed    func()                   // called after every batch and every installed snapshot
+	committed  func()                   // called before every batch is applied: raft knows that it is committed
 	configured func(raft.Configuration) // called for every committed configuration
 	failed     func(error)
 
@@ -34,6 +35,7 @@ func (s *stateMachine) Apply(l *raft.Log) any { return s.ApplyBatch([]*raft.Log{
 // fsm.Outcome, or notApplied. Configurations come here too; like the empty
 // command that begins a leader's term they only move the applied index.
 func (s *stateMachine) ApplyBatch(logs []*raft.Log) []any {
+	s.committed()
 	answers := make([]any, len(logs))
 	if s.broken.Load() {
 		for i := range answers {

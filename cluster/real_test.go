@@ -16,7 +16,7 @@ import (
 )
 
 // freePorts returns addresses on loopback that were free a moment ago.
-func freePorts(t *testing.T, n int) []string {
+func freePorts(t testing.TB, n int) []string {
 	t.Helper()
 	var addrs []string
 	for range n {
@@ -37,7 +37,7 @@ type real struct {
 	config  Config
 }
 
-func (r *real) open(t *testing.T) {
+func (r *real) open(t testing.TB) {
 	t.Helper()
 	var err error
 	if r.machine, err = fsm.Open(r.config.DataDir+"/state", fsm.Options{Logger: testLogger()}); err != nil {
@@ -48,7 +48,7 @@ func (r *real) open(t *testing.T) {
 	}
 }
 
-func (r *real) close(t *testing.T) {
+func (r *real) close(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
