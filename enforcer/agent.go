@@ -212,7 +212,7 @@ func (s *slot) quiet(now time.Time) bool {
 func (s *slot) numbers(r *roster, now time.Time, urgent bool) numbers {
 	n := numbers{
 		shares: r.Shares, left: s.b.Left(), free: s.b.Free(), avg: s.b.Avg, threshold: s.b.Threshold(r.Shares),
-		lease: s.b.LeaseOf(s.me), avail: s.avail.Load(), excess: s.excess(), rate: s.rate,
+		lease: s.b.LeaseOf(s.me), avail: s.avail.Load(), excess: s.excess(), rate: s.rate, releasing: s.releasing,
 		holder: s.b.Holder == s.me, other: s.elsewhere(), allAck: s.allAck,
 		acked:    s.finalSent || s.b.Acked(s.me),
 		heldLong: !s.heldSince.IsZero() && now.Sub(s.heldSince) >= holderRest,

@@ -29,15 +29,15 @@ func (nd *simNode) mustReserve(amount int64) string {
 	return ""
 }
 
-// consolidate makes node 1 the holder of a budget by asking for more than is free,
+// consolidate makes the leader the holder of a budget by asking for more than is free,
 // and waits until all others have given up what they had.
 func (s *sim) consolidate(num, limit uint64) {
 	s.t.Helper()
-	key := s.budget(num).Key
+	key, leader := s.budget(num).Key, s.leader
 	s.commit(fsm.Reconcile{Parts: []fsm.Part{{Node: 2, Boot: s.node(2).e.boot.Load(), Asks: []fsm.Ask{{Budget: key, NeedMin: int64(limit)}}}}})
 	for range 100 {
 		time.Sleep(20 * time.Millisecond)
-		if b := s.budget(num); b.Holder == 1 && b.AllAcked([]fsm.NodeNum{1, 2, 3}) {
+		if b := s.budget(num); b.Holder == leader && b.AllAcked([]fsm.NodeNum{1, 2, 3}) {
 			return
 		}
 	}
@@ -378,4 +378,47 @@ func TestTheLastUnitIsReachedFromOneNode(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Found by model checking (fsm/spec). Node 2 trims, the message is lost, and another node
+// becomes the holder. If node 2's final word overtook the trim, the holder would count
+// all as given up and refuse what is in truth on its way to it.
+func TestTheFinalWordDoesNotOvertakeAnEarlierRelease(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 12)
+		defer s.close()
+		num := s.assign("team", 1_000, fsm.EveryNever)
+		nd := s.node(2)
+		nd.mustReserve(1)
+		s.disturb(faults{lose: 100})
+		key := s.budget(num).Key
+		s.commit(fsm.Reconcile{Parts: []fsm.Part{{Node: 2, Boot: nd.e.boot.Load(), Asks: []fsm.Ask{{Budget: key, NeedSum: 500}}}}})
+		slot := nd.e.book.find(key)
+		trimmed := func() int64 {
+			slot.mu.Lock()
+			defer slot.mu.Unlock()
+			return slot.releasing
+		}
+		for trimmed() == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond) // the message is gone
+		s.disturb(faults{})
+		s.commit(fsm.Reconcile{Parts: []fsm.Part{{Node: 3, Boot: s.node(3).e.boot.Load(), Asks: []fsm.Ask{{Budget: key, NeedMin: 1_001}}}}})
+		s.settle()
+		for range 500 {
+			b := s.budget(num)
+			if b.Holder != 1 {
+				t.Fatalf("node 1 is to be the holder\n%s", s.state(num))
+			}
+			if d, err := s.node(1).check(999, 0); err == nil && !d.Allowed {
+				t.Fatalf("refused while %d are on their way\n%s", trimmed(), s.state(num))
+			}
+			if b.AllAcked([]fsm.NodeNum{1, 2, 3}) && trimmed() == 0 {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Fatalf("node 2 has not given up what it has\n%s", s.state(num))
+	})
 }

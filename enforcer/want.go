@@ -25,6 +25,7 @@ type numbers struct {
 	avail     int64
 	excess    int64 // held back of the lease: the budget is overcommitted by this much
 	rate      int64 // per second
+	releasing int64 // given back and not yet seen applied
 
 	holder   bool // this node holds the rest
 	other    bool // another node does
@@ -78,16 +79,19 @@ func (n *numbers) ask() (needMin, needSum, want int64, ok bool) {
 
 // release returns what to give back now: with the rest held elsewhere all there
 // is, the first time in a generation as the final release, even of nothing
-// (N10); without a holder what is over two even half-shares (N9). What is held
+// (N10), but not before all that was given back earlier has arrived: who has said
+// its final word has nothing on its way. Without a holder what is over two even half-shares (N9). What is held
 // back as excess is given back, too: every node holds the whole excess back, so
 // it goes away only where the leases flow back.
 //
-//	other holder, avail 7, not acked:         7, final
+//	other holder, avail 7, not acked:         7, final; with a release under way: nothing yet
 //	other holder, avail −1, excess 4, acked:  3
 //	no holder, S = 5, left 1,000, avg 1, avail 300:  300 > 208, so 200
 func (n *numbers) release() (amount int64, final, ok bool) {
 	switch {
 	case n.ended:
+		return 0, false, false
+	case n.other && !n.acked && n.releasing > 0:
 		return 0, false, false
 	case n.other:
 		unheld := n.avail + n.excess

@@ -59,6 +59,10 @@ func TestReleasesGiveBackWhatIsNotNeededHere(t *testing.T) {
 		{"the holder keeps what it has", func(n *numbers) { n.avail, n.holder = 900, true }, 0, false, false},
 		{"all goes back when another holds the rest", func(n *numbers) { n.avail, n.lease, n.other = 7, 9, true }, 7, true, true},
 		{"finally even if all of it is held", func(n *numbers) { n.lease, n.other = 9, true }, 0, true, true},
+		{"the final word waits for what went ahead", func(n *numbers) { n.avail, n.lease, n.other, n.releasing = 7, 9, true, 2 }, 0, false, false},
+		{"what frees up after it waits for nothing", func(n *numbers) {
+			n.avail, n.lease, n.other, n.acked, n.releasing = 7, 9, true, true, 2
+		}, 7, false, true},
 		{"nothing is said twice", func(n *numbers) { n.lease, n.other, n.acked = 9, true, true }, 0, false, false},
 		{"nothing is said by who has nothing", func(n *numbers) { n.other = true }, 0, false, false},
 		{"what frees up later goes back", func(n *numbers) { n.avail, n.lease, n.other, n.acked = 2, 9, true, true }, 2, false, true},
