@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -46,6 +47,10 @@ type Quantiles struct {
 func (l *Latency) Quantiles() Quantiles {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.quantiles()
+}
+
+func (l *Latency) quantiles() Quantiles {
 	return Quantiles{
 		Count: l.h.TotalCount(),
 		P50:   l.h.ValueAtQuantile(50),
@@ -53,5 +58,50 @@ func (l *Latency) Quantiles() Quantiles {
 		P99:   l.h.ValueAtQuantile(99),
 		P999:  l.h.ValueAtQuantile(99.9),
 		Max:   l.h.Max(),
+	}
+}
+
+// take returns the figures and begins anew.
+func (l *Latency) take() Quantiles {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := l.quantiles()
+	l.h.Reset()
+	return q
+}
+
+// At returns the latency that percent of all calls did not exceed.
+func (l *Latency) At(percent float64) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Duration(l.h.ValueAtQuantile(percent)) * time.Microsecond
+}
+
+// CurvePoint is one point of a latency's distribution.
+type CurvePoint struct {
+	Percent float64 `json:"percent"`
+	Micros  int64   `json:"us"`
+}
+
+// curveSteps is how many points a curve has between one nine and the next.
+const curveSteps = 8
+
+// Curve returns the distribution, closer and closer points towards 100 %, and
+// none beyond what the number of calls can say.
+func (l *Latency) Curve() []CurvePoint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var points []CurvePoint
+	for k := 0; ; k++ {
+		rest := math.Pow(10, -float64(k)/curveSteps) // of the calls, beyond this point
+		if rest*float64(l.h.TotalCount()) < 1 {
+			return points
+		}
+		percent := 100 * (1 - rest)
+		if k == 0 {
+			points = append(points, CurvePoint{0, l.h.Min()})
+			continue
+		}
+		points = append(points, CurvePoint{percent, l.h.ValueAtQuantile(percent)})
 	}
 }

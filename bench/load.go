@@ -2,231 +2,344 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"strings"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"text/tabwriter"
 	"time"
 
-	"github.com/valyala/fasthttp"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/bursar-dev/bursar/client"
 )
 
-// Load is checks at a fixed rate, spread evenly over the endpoints. Unless
-// CheckOnly, each reserves and is settled by an event of half its amount that a Recorder ships in batches.
+// Load is calls against a cluster: at a fixed rate whatever the answers take
+// (open loop), or each after the one before (closed loop).
+//
+// Without Callers the run makes an account of its own with a Ladder of entities,
+// or uses one that an earlier run has made. It stays when the run ends, with its
+// entities, budgets and ledger lines: an account cannot be deleted, only frozen.
+// With Callers, Account is the user's own: nothing is set up there, and a
+// workload that writes to its ledger needs Spend.
 type Load struct {
-	CheckOnly bool
-	Account   string
-	Shape     Shape
-	Rate      int // calls a second
-	Duration  time.Duration
-	InFlight  int
-	Endpoints []string // data plane base URLs
-	Admins    []string // control plane base URLs of all nodes, to read metrics from
-	Token     string
+	Workload Workload
+	Account  string
+	Callers  []string
+	Spend    bool
+	Ladder   Ladder
+	Skew     Skew
+	HotEvery time.Duration // how long a hot spot stays where it is
+	Batch    int           // events in one ingest
+	NodeAck  bool          // take an ingest as done when it is on one node's disk
+
+	Rate     int // calls a second; 0: closed loop
+	Duration time.Duration
+	WarmUp   time.Duration // before that, sent and not counted
+	InFlight int           // open loop: calls under way at most; closed loop: how many callers wait for answers
+	Retries  int           // how often a call that a node could not take is given to another
+	Seed     uint64
+
+	Endpoints []string // data plane base URLs, called in turn
+	Admins    []string // control plane base URLs of all nodes, to read metrics from; may be empty
+	Token     string   // for the data plane
 
 	Data     *client.Client
-	Admin    *client.Admin
-	Progress func(done int)
+	Admin    *client.Admin // makes the account; not used with Callers
+	Setup    func(done, all int)
+	Progress func(Progress) // every second; may be nil
 }
 
 // Limits of a load.
 const (
 	maxRate        = 200_000
 	maxDuration    = time.Hour
-	loadCallTokens = 1_000 // reserved by one call; half of it is used
+	maxRetries     = 5
+	maxBatch       = 1_000 // the contract's
+	loadCallTokens = 1_000 // asked for by one check; half of it is used
 	loadTimeout    = 5 * time.Second
-	retryNodes     = 1 // a call that a node could not take is given to one other
 )
 
 // Validate names the flag that is wrong.
 func (l *Load) Validate() error {
 	switch {
-	case l.Rate < 1 || l.Rate > maxRate:
-		return fmt.Errorf("--rate %d: want 1 to %d calls a second", l.Rate, maxRate)
-	case l.Duration <= 0 || l.Duration > maxDuration:
-		return fmt.Errorf("--duration %s: want more than 0 and at most %s", l.Duration, maxDuration)
+	case l.Rate < 0 || l.Rate > maxRate:
+		return fmt.Errorf("--rate %d: want 1 to %d calls a second, or 0 for a closed loop", l.Rate, maxRate)
+	case l.Duration < time.Second || l.Duration > maxDuration:
+		return fmt.Errorf("--duration %s: want 1s to %s", l.Duration, maxDuration)
+	case l.WarmUp < 0 || l.WarmUp > maxDuration:
+		return fmt.Errorf("--warm-up %s: want 0s to %s", l.WarmUp, maxDuration)
 	case l.InFlight < 1 || l.InFlight > maxInFlight:
 		return fmt.Errorf("--in-flight %d: want 1 to %d", l.InFlight, maxInFlight)
+	case l.Retries < 0 || l.Retries > maxRetries:
+		return fmt.Errorf("--retries %d: want 0 to %d", l.Retries, maxRetries)
+	case l.Batch < 1 || l.Batch > maxBatch:
+		return fmt.Errorf("--batch %d: want 1 to %d events", l.Batch, maxBatch)
+	case l.HotEvery < time.Second:
+		return fmt.Errorf("--hot-every %s: want at least 1s", l.HotEvery)
+	case len(l.Callers) > 0 && l.Account == "":
+		return errors.New("--entity needs --account: say whose entities these are")
+	case len(l.Callers) > 0 && l.Workload.spends() && !l.Spend:
+		return fmt.Errorf("--workload %s writes to the ledger of %s and uses up its budgets: give --spend if that is meant, or --workload check", l.Workload, l.Account)
+	case l.Account == "":
+		return errors.New("--account is empty")
 	}
-	return l.Shape.Validate()
+	return errors.Join(l.Workload.Validate(), l.Skew.Validate(), l.Ladder.Validate())
 }
 
-// LoadReport is what a load came to.
-type LoadReport struct {
-	Rate    int            `json:"rate"`
-	Calls   int            `json:"calls"`
-	Decided map[string]int `json:"decided"` // by code; "http_<status>" and "error": no decision
-	Retried int            `json:"retried"`
-	Elapsed time.Duration  `json:"elapsed_ns"`
-	Behind  time.Duration  `json:"behind_ns"`
-	Check   Quantiles      `json:"check"`
-	Events  uint64         `json:"events"` // acknowledged
-	Local   float64        `json:"local"`  // share of decided checks that nodes answered from memory, of those named by Admins
+// Progress is what a load has come to so far.
+type Progress struct {
+	Elapsed, All time.Duration // warm-up included
+	WarmingUp    bool
+	Last         Second // the last second that is over
+}
+
+// Second is one second of a run.
+type Second struct {
+	At     int   `json:"at_s"` // from the end of the warm-up
+	Errors int64 `json:"errors"`
+	Quantiles
 }
 
 // loadRun is a load under way.
 type loadRun struct {
 	*Load
-	http    *fasthttp.Client
-	uris    []string
-	bodies  [][]byte // one a leaf
-	leaves  []string
-	latency *Latency
+	id      string
+	sender  *sender
+	workers []loadWorker
 	record  *client.Recorder
-	retried atomic.Int64
+	begin   time.Time // of the calls that count
 
-	mu      sync.Mutex
-	decided map[string]int
+	stats  map[Kind]*kindStats
+	second *Latency // of all kinds
+	errors atomic.Int64
+	sent   atomic.Int64 // events
 }
 
-// Run makes the account and sends the load.
+// kindStats are the figures of one kind.
+type kindStats struct {
+	latency *Latency
+	mu      sync.Mutex
+	decided map[string]int
+	retried int
+}
+
+// loadWorker is what one worker does not share.
+type loadWorker struct {
+	rng  *rand.Rand
+	pick *picker
+	call call
+}
+
+// Run sets up the account, sends the load and reports.
 func (l *Load) Run(ctx context.Context) (*LoadReport, error) {
-	t := newTree(l.Account, l.Shape)
-	n := int(float64(l.Rate) * l.Duration.Seconds())
-	calls := make([]TraceCall, n)
-	for i := range calls {
-		calls[i].Input = loadCallTokens
-	}
-	const enough = 4 // times what the run will use, so that no budget comes near its end
-	if err := createAccount(ctx, l.Admin, t, t.budgets(calls, t.callers(n, 1), enough, 0)); err != nil {
-		return nil, fmt.Errorf("making the account: %w", err)
-	}
-	r := &loadRun{
-		Load: l, leaves: t.leaves, latency: NewLatency(), decided: map[string]int{},
-		http:   &fasthttp.Client{MaxConnsPerHost: l.InFlight, ReadTimeout: loadTimeout, WriteTimeout: loadTimeout},
-		record: l.Data.NewRecorder(client.RecorderOptions{NodeAck: true}),
-	}
-	if err := r.prepare(); err != nil {
-		return nil, err
-	}
-	before, err := scrapeLocality(ctx, l.Admins)
+	callers, err := l.callers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	who := t.callers(n, 1)
-	at := map[string]int{}
-	for i, id := range t.leaves {
-		at[id] = i
-	}
-	start := time.Now()
-	gap := time.Second / time.Duration(l.Rate)
-	behind, err := openLoop(ctx, n, l.InFlight, pace,
-		func(i int) time.Duration { return time.Duration(i) * gap },
-		func(i int, intended time.Time) {
-			r.call(ctx, i, at[who[i]], intended)
-			if l.Progress != nil {
-				l.Progress(1)
-			}
-		})
-	elapsed := time.Since(start)
-	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxLatency)
-	defer cancel()
-	after, scrapeErr := scrapeLocality(closeCtx, l.Admins)
-	if err := errors.Join(err, scrapeErr, r.record.Close(closeCtx)); err != nil {
+	r, err := l.newRun(callers)
+	if err != nil {
 		return nil, err
 	}
-	ran := after.since(before)
-	return &LoadReport{
-		Rate: l.Rate, Calls: n, Decided: r.decided, Retried: int(r.retried.Load()), Elapsed: elapsed, Behind: behind,
-		Check: r.latency.Quantiles(), Events: r.record.Stats().Accepted,
-		Local: ran.local / max(1, ran.decided),
-	}, nil
+	before, scraped := scrapeLocality(ctx, l.Admins)
+	usage := startUsage()
+	start := time.Now()
+	r.begin = start.Add(l.WarmUp)
+	watched := r.watch(start)
+	late, err := r.loop(ctx, start)
+	elapsed := time.Since(r.begin)
+	seconds := watched()
+	generator := usage.stop(late, r.worstP99())
+
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxLatency)
+	defer cancel()
+	err = errors.Join(err, r.record.Close(closing))
+	if err != nil {
+		return nil, err
+	}
+	rep := r.report(elapsed, seconds, generator)
+	if after, err := scrapeLocality(closing, l.Admins); scraped == nil && err == nil && len(l.Admins) > 0 {
+		if ran := after.since(before); ran.decided > 0 {
+			local := ran.local / ran.decided
+			rep.Local = &local
+		}
+	}
+	return rep, nil
 }
 
-// prepare encodes one request body a caller, so that the loop only sends.
-func (r *loadRun) prepare() error {
-	for _, e := range r.Endpoints {
-		u, err := url.JoinPath(e, "/v1/check")
-		if err != nil {
-			return fmt.Errorf("--endpoint %q: %w", e, err)
-		}
-		r.uris = append(r.uris, u)
+// callers returns who makes the calls, and makes them if need be.
+func (l *Load) callers(ctx context.Context) ([]string, error) {
+	if len(l.Callers) > 0 {
+		return l.Callers, nil
 	}
-	for _, id := range r.leaves {
-		check := client.CheckRequest{Account: r.Account, Entities: []string{id}, Usage: client.Usage{"requests": 1, "tokens": loadCallTokens}}
-		if !r.CheckOnly {
-			check.ReserveTTLMS = reserveTTL.Milliseconds()
-		}
-		body, err := json.Marshal(check)
-		if err != nil {
-			return err
-		}
-		r.bodies = append(r.bodies, body)
+	account, err := l.Admin.Account(ctx, l.Account)
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return l.makeAccount(ctx)
+	case err != nil:
+		return nil, err
+	case account.Name != madeBy:
+		return nil, fmt.Errorf("account %q was not %s: name the --entity ids that may make calls there, or another --account", l.Account, madeBy)
 	}
-	return nil
+	var callers []string
+	for e, err := range l.Admin.Entities(ctx, l.Account) {
+		if err != nil {
+			return nil, err
+		}
+		if e.Type == typeCaller && !e.Archived {
+			callers = append(callers, e.ID)
+		}
+	}
+	if len(callers) != l.Ladder.Entities {
+		return nil, fmt.Errorf("account %q has %d callers and not %d: it was made with other --entities, or not to its end", l.Account, len(callers), l.Ladder.Entities)
+	}
+	return callers, nil
 }
 
-// call sends one check+reserve and hands its event to the recorder.
-func (r *loadRun) call(ctx context.Context, i, leaf int, intended time.Time) {
+func (l *Load) makeAccount(ctx context.Context) ([]string, error) {
+	s := setup{
+		account: l.Account, types: []client.EntityType{{ID: typeGroup, Name: typeGroup}, {ID: typeCaller, Name: typeCaller}},
+		entities: l.Ladder.entities(l.Account), progress: l.Setup,
+	}
+	s.budgets = l.Ladder.budgets(l.Account, s.entities)
+	if err := s.createAccount(ctx, l.Admin); err != nil {
+		return nil, fmt.Errorf("making the account: %w", err)
+	}
+	var callers []string
+	for _, e := range s.entities {
+		if e.Type == typeCaller {
+			callers = append(callers, e.ID)
+		}
+	}
+	return callers, nil
+}
+
+func (l *Load) newRun(callers []string) (*loadRun, error) {
+	r := &loadRun{
+		Load: l, id: ulid.Make().String(), stats: map[Kind]*kindStats{}, second: NewLatency(),
+		record: l.Data.NewRecorder(client.RecorderOptions{NodeAck: true}),
+	}
+	var err error
+	if r.sender, err = newSender(l, callers); err != nil {
+		return nil, err
+	}
+	for _, k := range kinds {
+		r.stats[k] = &kindStats{latency: NewLatency(), decided: map[string]int{}}
+	}
+	for w := range uint64(l.InFlight) {
+		r.workers = append(r.workers, loadWorker{
+			rng: rand.New(rand.NewPCG(^l.Seed, w)), pick: newPicker(l.Skew, len(callers), l.HotEvery, l.Seed, w),
+		})
+	}
+	return r, nil
+}
+
+// loop sends the calls and waits for the last of them.
+func (r *loadRun) loop(ctx context.Context, start time.Time) (Lateness, error) {
+	all := r.WarmUp + r.Duration
+	if r.Rate == 0 {
+		return Lateness{}, closedLoop(ctx, r.InFlight, all, func(w, i int, at time.Time) { r.call(ctx, w, i, at, at.Sub(start)) })
+	}
+	n := int(float64(r.Rate) * all.Seconds())
+	gap := float64(time.Second) / float64(r.Rate)
+	return openLoop(ctx, n, r.InFlight, pace,
+		func(i int) time.Duration { return time.Duration(float64(i) * gap) },
+		func(w, i int, at time.Time) { r.call(ctx, w, i, at, at.Sub(start)) })
+}
+
+// call makes one call, on another node if the first could not take it, and counts it.
+func (r *loadRun) call(ctx context.Context, worker, i int, intended time.Time, after time.Duration) {
+	w := &r.workers[worker]
+	kind := r.Workload.pick(w.rng)
+	r.encode(w, kind, i, after)
 	var (
-		code        string
-		reservation string
+		out     outcome
+		retried int
 	)
-	for try := range retryNodes + 1 {
-		code, reservation = r.post(r.uris[(i+try)%len(r.uris)], r.bodies[leaf])
-		if code != "http_503" && code != "error" {
+	for try := range r.Retries + 1 {
+		out = r.sender.send(&w.call, kind, i+try)
+		if !out.retryable() || try == r.Retries {
 			break
 		}
-		r.retried.Add(1)
+		retried++
 	}
-	r.latency.Record(time.Since(intended))
-	r.mu.Lock()
-	r.decided[code]++
-	r.mu.Unlock()
-	if reservation == "" {
+	took := time.Since(intended)
+	if out.reservation != "" {
+		// The recorder blocks when it is full. What it cannot send is an error of Close.
+		_ = r.record.Record(ctx, client.Event{
+			Account: r.Account, Entities: []string{r.sender.callers[w.call.caller]}, Reservation: out.reservation,
+			Usage: client.Usage{"requests": 1, "tokens": loadCallTokens / 2},
+		})
+	}
+	if intended.Before(r.begin) {
 		return
 	}
-	// The recorder blocks when full, and an error here shows as events missing in the report.
-	_ = r.record.Record(ctx, client.Event{
-		Account: r.Account, Entities: []string{r.leaves[leaf]}, Reservation: reservation,
-		Usage: client.Usage{"requests": 1, "tokens": loadCallTokens / 2},
-	})
+	s := r.stats[kind]
+	s.latency.Record(took)
+	r.second.Record(took)
+	if out.failed() {
+		r.errors.Add(1)
+	}
+	r.sent.Add(int64(out.events))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decided[out.code]++
+	s.retried += retried
 }
 
-// post sends a check and returns its code and reservation.
-func (r *loadRun) post(uri string, body []byte) (code, reservation string) {
-	req, resp := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-	defer fasthttp.ReleaseRequest(req)
-	defer fasthttp.ReleaseResponse(resp)
-	req.Header.SetMethod(http.MethodPost)
-	req.SetRequestURI(uri)
-	req.Header.SetContentType("application/json")
-	req.Header.Set("Authorization", "Bearer "+r.Token)
-	req.SetBodyRaw(body)
-	if err := r.http.Do(req, resp); err != nil {
-		return "error", ""
+// encode chooses a caller and writes the body.
+func (r *loadRun) encode(w *loadWorker, kind Kind, i int, after time.Duration) {
+	w.call.caller = w.pick.pick(after)
+	if kind != KindIngest {
+		r.sender.check(&w.call, kind == KindReserve)
+		return
 	}
-	if resp.StatusCode() != http.StatusOK {
-		return fmt.Sprintf("http_%d", resp.StatusCode()), ""
-	}
-	var d struct {
-		Code        string `json:"code"`
-		Reservation string `json:"reservation"`
-	}
-	if err := json.Unmarshal(resp.Body(), &d); err != nil {
-		return "error", ""
-	}
-	return d.Code, d.Reservation
+	r.sender.ingest(&w.call, r.id, i*r.Batch, r.Batch, func() int { return w.pick.pick(after) })
 }
 
-// WriteText writes the report as tables.
-func (r *LoadReport) WriteText(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "calls\t%d\t(%d a second, open loop)\t\n", r.Calls, r.Rate)
-	for _, code := range sortedKeys(r.Decided) {
-		fmt.Fprintf(tw, "%s\t%d\t\n", strings.ReplaceAll(code, "_", " "), r.Decided[code])
+// watch takes a figure a second until the returned function is called, which returns them.
+func (r *loadRun) watch(start time.Time) (stop func() []Second) {
+	done, ended := make(chan struct{}), make(chan []Second)
+	go func() {
+		var (
+			seconds []Second
+			errors  int64
+		)
+		take := func(now time.Time) Second {
+			failed := r.errors.Load()
+			s := Second{At: int(now.Sub(r.begin).Round(time.Second) / time.Second), Errors: failed - errors, Quantiles: r.second.take()}
+			errors = failed
+			if s.Count > 0 {
+				seconds = append(seconds, s)
+			}
+			return s
+		}
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				take(time.Now()) // the last second, or what there is of it
+				ended <- seconds
+				return
+			case now := <-tick.C:
+				s := take(now)
+				if r.Progress != nil {
+					r.Progress(Progress{Elapsed: now.Sub(start), All: r.WarmUp + r.Duration, WarmingUp: now.Before(r.begin), Last: s})
+				}
+			}
+		}
+	}()
+	return func() []Second {
+		close(done)
+		return <-ended
 	}
-	fmt.Fprintf(tw, "retried\t%d\t\nfrom memory\t%.2f %%\t\nevents recorded\t%d\t\n\n", r.Retried, 100*r.Local, r.Events)
-	fmt.Fprint(tw, "latency (ms)\tp50\tp90\tp99\tp99.9\tmax\t\n")
-	writeQuantiles(tw, "check", r.Check)
-	writeBehind(tw, r.Behind)
-	return tw.Flush()
+}
+
+// worstP99 is the highest p99 of the kinds.
+func (r *loadRun) worstP99() (p time.Duration) {
+	for _, s := range r.stats {
+		p = max(p, s.latency.At(99))
+	}
+	return p
 }

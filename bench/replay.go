@@ -82,13 +82,14 @@ func (r *Replay) Run(ctx context.Context) (*Report, error) {
 	}
 	n.who = n.tree.callers(len(r.Calls), r.Seed)
 	budgets := n.tree.budgets(n.Calls, n.who, n.Share, n.reserve)
-	if err := createAccount(ctx, n.Admin, n.tree, budgets); err != nil {
+	own := setup{account: n.Account, types: n.tree.types, entities: n.tree.entities, budgets: budgets}
+	if err := own.createAccount(ctx, n.Admin); err != nil {
 		return nil, fmt.Errorf("making the account: %w", err)
 	}
 	start := time.Now()
-	behind, err := openLoop(ctx, len(r.Calls), r.InFlight, pace,
+	late, err := openLoop(ctx, len(r.Calls), r.InFlight, pace,
 		func(i int) time.Duration { return time.Duration(float64(r.Calls[i].Offset) / r.Speed) },
-		func(i int, intended time.Time) {
+		func(_, i int, intended time.Time) {
 			n.call(ctx, i, intended)
 			if r.Progress != nil {
 				r.Progress(1)
@@ -97,7 +98,7 @@ func (r *Replay) Run(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep := n.report(time.Since(start), behind)
+	rep := n.report(time.Since(start), late.Worst)
 	rep.Proof, err = n.prove(ctx)
 	return rep, err
 }

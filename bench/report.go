@@ -65,8 +65,7 @@ func (r *Report) WriteText(w io.Writer) error {
 }
 
 func writeQuantiles(w io.Writer, name string, q Quantiles) {
-	ms := func(us int64) string { return fmt.Sprintf("%.2f", float64(us)/1000) }
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", name, ms(q.P50), ms(q.P90), ms(q.P99), ms(q.P999), ms(q.Max))
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", name, millis(q.P50), millis(q.P90), millis(q.P99), millis(q.P999), millis(q.Max))
 }
 
 // writeBehind says when the generator itself was late by more than timers are.

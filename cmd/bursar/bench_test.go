@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bursar-dev/bursar/bench"
+)
+
+// bench runs `bursar bench` to its end and returns what it printed.
+func (c *testCluster) bench(want int, args ...string) string {
+	c.t.Helper()
+	const within = time.Minute
+	log := filepath.Join(c.t.TempDir(), "bench.log")
+	p := launch(c.t, log, []string{"BURSAR_TOKEN=" + c.token}, append([]string{"bench"}, args...)...)
+	if got := p.wait(within); got != want {
+		c.t.Errorf("bench %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got, want, p.stdout, p.logged())
+	}
+	return p.stdout.String() + p.logged()
+}
+
+// TestLoadIsJudgedByItsObjective runs the harness as a user would, on an account of its own and on one that exists.
+func TestLoadIsJudgedByItsObjective(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1, nil)
+	dir := t.TempDir()
+	load := func(args ...string) []string {
+		return append([]string{"load", "--endpoint", c.nodes[0].http, "--admin", c.nodes[0].admin, "--account", "bench-own",
+			"--entities", "25", "--depth", "4", "--duration", "1s", "--warm-up", "1s", "--rate", "100"}, args...)
+	}
+	saved := filepath.Join(dir, "mixed.json")
+	c.bench(exitDone, load("--workload", "mixed", "--batch", "10", "--skew", "hot", "--slo", "p50=30s,errors=0,refused=0,rate=10,local=1%", "--save", saved)...)
+	c.bench(exitFailed, load("--slo", "p50=1ns")...) // the account of before, used again
+	c.bench(exitFailed, load("--entities", "26")...)
+	c.bench(exitUsage, load("--slo", "p50")...)
+	c.bench(exitUsage, load("--entity", "caller-1", "--workload", "ingest")...)
+	c.bench(exitDone, load("--entity", "caller-1", "--workload", "check", "--rate", "0", "--in-flight", "2", "--slo", "errors=0")...)
+
+	data, err := os.ReadFile(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := bench.ReadLoadReport(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Kinds) != 3 || r.Errors != 0 || r.Events < 10 || len(r.Seconds) == 0 || r.Settings.Depth != 4 {
+		t.Errorf("report %+v: want three kinds, events and seconds, no errors", r)
+	}
+	page := filepath.Join(dir, "diff.html")
+	if out := c.bench(exitDone, "diff", saved, saved, "--save", page); !strings.Contains(out, "after/before") {
+		t.Errorf("diff printed %s", out)
+	}
+	if info, err := os.Stat(page); err != nil || info.Size() == 0 {
+		t.Errorf("the page: %v, %v", info, err)
+	}
+}
