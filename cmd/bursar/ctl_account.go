@@ -42,11 +42,7 @@ func (c *accountCreateCmd) Run(ctx context.Context, k *kong.Context) error {
 		case !errors.Is(err, client.ErrNotFound):
 			return err
 		}
-		a, err := s.PutAccount(ctx, c.Account, cmp.Or(c.Name, c.Account))
-		if err != nil {
-			return err
-		}
-		return showOne(s, accountColumns, a)
+		return table(s, accountColumns).one(s.PutAccount(ctx, c.Account, cmp.Or(c.Name, c.Account)))
 	})
 }
 
@@ -62,11 +58,7 @@ func (c *accountRenameCmd) Run(ctx context.Context, k *kong.Context) error {
 		if _, err := s.Account(ctx, c.Account); err != nil {
 			return err
 		}
-		a, err := s.PutAccount(ctx, c.Account, c.Name)
-		if err != nil {
-			return err
-		}
-		return showOne(s, accountColumns, a)
+		return table(s, accountColumns).one(s.PutAccount(ctx, c.Account, c.Name))
 	})
 }
 
@@ -74,11 +66,7 @@ type accountListCmd struct{ adminFlags }
 
 func (c *accountListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		all, err := client.Collect(s.Accounts(ctx))
-		if err != nil {
-			return err
-		}
-		return show(s, accountColumns, all)
+		return table(s, accountColumns).all(s.Accounts(ctx))
 	})
 }
 
@@ -90,11 +78,7 @@ type accountArg struct {
 
 func (c *accountArg) do(ctx context.Context, k *kong.Context, call func(*client.Admin, context.Context, string) (client.Account, error)) error {
 	return c.with(k, func(s *session) error {
-		a, err := call(s.Admin, ctx, c.Account)
-		if err != nil {
-			return err
-		}
-		return showOne(s, accountColumns, a)
+		return table(s, accountColumns).one(call(s.Admin, ctx, c.Account))
 	})
 }
 

@@ -273,11 +273,3 @@ func (c capabilitySpec) wire() client.Capability {
 func (e entitySpec) wire() client.Entity {
 	return client.Entity{ID: e.ID, Type: e.Type, Parent: nonEmpty(e.Parent), Name: e.Name, Metadata: e.Metadata}
 }
-
-func mapped[S, T any](from []S, f func(S) T) []T {
-	out := make([]T, len(from))
-	for i, v := range from {
-		out[i] = f(v)
-	}
-	return out
-}

@@ -58,16 +58,10 @@ func describeThresholds(percent []int) string {
 	return strings.Join(parts, ",")
 }
 
-// showAssignments shows assignments; as JSON they are the API's own.
-func showAssignments(ctx context.Context, s *session, all []client.Assignment) error {
-	if s.format == outputJSON {
-		return show(s, nil, all)
-	}
-	rows := make([]assignmentRow, len(all))
-	for i, a := range all {
-		rows[i] = assignmentRow{Assignment: a, capability: s.decimals(ctx, a.Capability)}
-	}
-	return show(s, assignmentColumns, rows)
+func assignmentTable(ctx context.Context, s *session) printer[client.Assignment, assignmentRow] {
+	return tableOf(s, assignmentColumns, func(a client.Assignment) assignmentRow {
+		return assignmentRow{Assignment: a, capability: s.decimals(ctx, a.Capability)}
+	})
 }
 
 type assignmentSetCmd struct {
@@ -84,7 +78,7 @@ type assignmentSetCmd struct {
 	Mode            string   `enum:"cap,allocated" default:"cap" help:"cap: a gate of its own; allocated: carved out of the nearest ancestor's."`
 	Scope           []string `help:"Entities that must all be in a call's chain for it to apply." placeholder:"ENTITY"`
 	AlertThresholds []int    `help:"Percentages of the limit at which to alert." placeholder:"PERCENT"`
-	Backfill        bool     `help:"Count what the present period already saw."`
+	Backfill        bool     `help:"Count what the present period already saw. Only when the budget is made."`
 	adminFlags
 }
 
@@ -98,11 +92,7 @@ func (c *assignmentSetCmd) Run(ctx context.Context, k *kong.Context) error {
 		if err != nil {
 			return usageError{fmt.Errorf("limit: %w", err)}
 		}
-		stored, err := s.PutAssignments(ctx, c.Account, []client.Assignment{c.assignment(limit)})
-		if err != nil {
-			return err
-		}
-		return showAssignments(ctx, s, stored)
+		return assignmentTable(ctx, s).list(s.PutAssignments(ctx, c.Account, []client.Assignment{c.assignment(limit)}))
 	})
 }
 
@@ -135,11 +125,7 @@ func (f assignmentFilterFlags) filter() client.AssignmentFilter {
 
 func (c *assignmentListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		all, err := client.Collect(s.Assignments(ctx, c.Account, c.filter()))
-		if err != nil {
-			return err
-		}
-		return showAssignments(ctx, s, all)
+		return assignmentTable(ctx, s).all(s.Assignments(ctx, c.Account, c.filter()))
 	})
 }
 
@@ -151,14 +137,7 @@ type assignmentGetCmd struct {
 
 func (c *assignmentGetCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		a, err := s.Assignment(ctx, c.Account, c.Assignment)
-		if err != nil {
-			return err
-		}
-		if s.format == outputJSON {
-			return writeJSON(s.out, a)
-		}
-		return showAssignments(ctx, s, []client.Assignment{a})
+		return assignmentTable(ctx, s).one(s.Assignment(ctx, c.Account, c.Assignment))
 	})
 }
 

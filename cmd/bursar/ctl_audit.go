@@ -45,13 +45,9 @@ type rangeFlags struct {
 
 func (c *auditListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		entries, err := first(s.Audit(ctx, client.AuditFilter{
+		return table(s, auditColumns).list(first(s.Audit(ctx, client.AuditFilter{
 			Account: c.Account, Action: c.Action, Actor: c.Actor, Target: c.Target, From: c.From.Time, To: c.To.Time,
-		}), c.Limit)
-		if err != nil {
-			return err
-		}
-		return show(s, auditColumns, entries)
+		}), c.Limit))
 	})
 }
 

@@ -65,21 +65,13 @@ type balanceListCmd struct {
 
 func (c *balanceListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		all, err := client.Collect(s.Balances(ctx, c.Account, c.filter()))
-		if err != nil {
-			return err
-		}
-		if s.format == outputJSON {
-			return show(s, nil, all)
-		}
 		columns := balanceColumns
 		if c.Leases {
 			columns = append(slices.Clip(columns), leasedColumn)
 		}
-		rows := make([]balanceRow, len(all))
-		for i, b := range all {
-			rows[i] = balanceRow{Balance: b, capability: s.decimals(ctx, b.Capability)}
+		row := func(b client.Balance) balanceRow {
+			return balanceRow{Balance: b, capability: s.decimals(ctx, b.Capability)}
 		}
-		return show(s, columns, rows)
+		return tableOf(s, columns, row).all(s.Balances(ctx, c.Account, c.filter()))
 	})
 }

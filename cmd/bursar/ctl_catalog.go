@@ -35,11 +35,7 @@ type entityTypeSetCmd struct {
 
 func (c *entityTypeSetCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		stored, err := s.PutEntityTypes(ctx, []client.EntityType{{ID: c.Type, Name: c.Name, Parents: c.Parents}})
-		if err != nil {
-			return err
-		}
-		return show(s, entityTypeColumns, stored)
+		return table(s, entityTypeColumns).list(s.PutEntityTypes(ctx, []client.EntityType{{ID: c.Type, Name: c.Name, Parents: c.Parents}}))
 	})
 }
 
@@ -47,11 +43,7 @@ type entityTypeListCmd struct{ adminFlags }
 
 func (c *entityTypeListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		all, err := client.Collect(s.EntityTypes(ctx))
-		if err != nil {
-			return err
-		}
-		return show(s, entityTypeColumns, all)
+		return table(s, entityTypeColumns).all(s.EntityTypes(ctx))
 	})
 }
 
@@ -76,11 +68,7 @@ type capabilitySetCmd struct {
 
 func (c *capabilitySetCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		stored, err := s.PutCapabilities(ctx, []client.Capability{{ID: c.Capability, Unit: c.Unit, Decimals: c.Decimals}})
-		if err != nil {
-			return err
-		}
-		return show(s, capabilityColumns, stored)
+		return table(s, capabilityColumns).list(s.PutCapabilities(ctx, []client.Capability{{ID: c.Capability, Unit: c.Unit, Decimals: c.Decimals}}))
 	})
 }
 
@@ -88,10 +76,6 @@ type capabilityListCmd struct{ adminFlags }
 
 func (c *capabilityListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		all, err := client.Collect(s.Capabilities(ctx))
-		if err != nil {
-			return err
-		}
-		return show(s, capabilityColumns, all)
+		return table(s, capabilityColumns).all(s.Capabilities(ctx))
 	})
 }

@@ -156,11 +156,10 @@ var chainColumns = []column[chainRow]{
 }
 
 func showChain(ctx context.Context, s *session, chain []client.ChainRow) error {
-	rows := make([]chainRow, len(chain))
-	for i, r := range chain {
-		rows[i] = chainRow{ChainRow: r, capability: s.decimals(ctx, r.Capability)}
+	row := func(r client.ChainRow) chainRow {
+		return chainRow{ChainRow: r, capability: s.decimals(ctx, r.Capability)}
 	}
-	return writeTable(s.out, chainColumns, rows)
+	return writeTable(s.out, chainColumns, mapped(chain, row))
 }
 
 type reservationCmd struct {

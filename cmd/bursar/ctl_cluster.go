@@ -48,11 +48,10 @@ func (c *clusterStatusCmd) Run(ctx context.Context, k *kong.Context) error {
 		}
 		fmt.Fprintf(s.out, "Cluster %s: leader %s, term %d, commit %d. Seen by %s (%s).\n\n",
 			visible(cl.ID), cmp.Or(text(cl.Leader), "none"), cl.Term, cl.Commit, visible(cl.Node), visible(cl.State))
-		rows := make([]memberRow, len(cl.Members))
-		for i, m := range cl.Members {
-			rows[i] = memberRow{Member: m, inDoubt: usageText(ctx, s, m.InDoubt)}
+		row := func(m client.Member) memberRow {
+			return memberRow{Member: m, inDoubt: usageText(ctx, s, m.InDoubt)}
 		}
-		return show(s, memberColumns, rows)
+		return tableOf(s, memberColumns, row).list(cl.Members, nil)
 	})
 }
 
@@ -86,6 +85,17 @@ func (c *clusterForfeitCmd) Run(ctx context.Context, k *kong.Context) error {
 		return err
 	}
 	return c.with(k, func(s *session) error { return s.ForfeitNode(ctx, c.Node, c.Charge) })
+}
+
+// Help is shown below the flags' summary.
+func (*clusterForfeitCmd) Help() string {
+	return `What the node held is in doubt: nobody can say how much of it was spent. Say which it is to be:
+
+  --charge  it counts as used, as {"charge": true} does in the API. Budgets stay kept, and may seem fuller than they are.
+  --free    it is set free, as {"charge": false} does. Right only if none of it was spent.
+
+The node must be dead or removed; one that comes back by itself settles what it held, and needs no forfeit.
+`
 }
 
 type clusterTransferCmd struct {

@@ -38,13 +38,9 @@ type entitySetCmd struct {
 
 func (c *entitySetCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		stored, err := s.PutEntities(ctx, c.Account, []client.Entity{{
+		return table(s, entityColumns).list(s.PutEntities(ctx, c.Account, []client.Entity{{
 			ID: c.Entity, Type: c.Type, Parent: nonEmpty(c.Parent), Name: c.Name, Metadata: c.Metadata,
-		}})
-		if err != nil {
-			return err
-		}
-		return show(s, entityColumns, stored)
+		}}))
 	})
 }
 
@@ -55,11 +51,7 @@ type entityListCmd struct {
 
 func (c *entityListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		all, err := client.Collect(s.Entities(ctx, c.Account))
-		if err != nil {
-			return err
-		}
-		return show(s, entityColumns, all)
+		return table(s, entityColumns).all(s.Entities(ctx, c.Account))
 	})
 }
 
@@ -72,11 +64,7 @@ type entityArg struct {
 
 func (c *entityArg) do(ctx context.Context, k *kong.Context, call func(*client.Admin, context.Context, string, string) (client.Entity, error)) error {
 	return c.with(k, func(s *session) error {
-		e, err := call(s.Admin, ctx, c.Account, c.Entity)
-		if err != nil {
-			return err
-		}
-		return showOne(s, entityColumns, e)
+		return table(s, entityColumns).one(call(s.Admin, ctx, c.Account, c.Entity))
 	})
 }
 
@@ -107,10 +95,6 @@ type entityMoveCmd struct {
 
 func (c *entityMoveCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		e, err := s.MoveEntity(ctx, c.Account, c.Entity, c.Parent)
-		if err != nil {
-			return err
-		}
-		return showOne(s, entityColumns, e)
+		return table(s, entityColumns).one(s.MoveEntity(ctx, c.Account, c.Entity, c.Parent))
 	})
 }

@@ -84,17 +84,9 @@ func (c *ledgerListCmd) Run(ctx context.Context, k *kong.Context) error {
 		case outputNDJSON:
 			return s.ExportLedger(ctx, c.Account, f, client.NDJSON, s.out)
 		}
-		lines, err := first(s.Ledger(ctx, c.Account, f), c.Limit)
-		if err != nil {
-			return err
+		row := func(l client.LedgerLine) ledgerRow {
+			return ledgerRow{LedgerLine: l, usage: usageText(ctx, s, l.Usage)}
 		}
-		if s.format == outputJSON {
-			return show(s, nil, lines)
-		}
-		rows := make([]ledgerRow, len(lines))
-		for i, l := range lines {
-			rows[i] = ledgerRow{LedgerLine: l, usage: usageText(ctx, s, l.Usage)}
-		}
-		return show(s, ledgerColumns, rows)
+		return tableOf(s, ledgerColumns, row).list(first(s.Ledger(ctx, c.Account, f), c.Limit))
 	})
 }

@@ -56,11 +56,8 @@ func (c *tokenCreateCmd) Run(ctx context.Context, k *kong.Context) error {
 		expires = &t
 	}
 	return c.with(k, func(s *session) error {
-		t, err := s.CreateToken(ctx, client.Token{Name: c.Name, Role: c.Role, Account: nonEmpty(c.Account), ExpiresAt: expires})
-		if err != nil {
-			return err
-		}
-		return showOne(s, append([]column[client.Token]{secretColumn}, tokenColumns...), t)
+		columns := append([]column[client.Token]{secretColumn}, tokenColumns...)
+		return table(s, columns).one(s.CreateToken(ctx, client.Token{Name: c.Name, Role: c.Role, Account: nonEmpty(c.Account), ExpiresAt: expires}))
 	})
 }
 
@@ -68,11 +65,7 @@ type tokenListCmd struct{ adminFlags }
 
 func (c *tokenListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(k, func(s *session) error {
-		all, err := client.Collect(s.Tokens(ctx))
-		if err != nil {
-			return err
-		}
-		return show(s, tokenColumns, all)
+		return table(s, tokenColumns).all(s.Tokens(ctx))
 	})
 }
 

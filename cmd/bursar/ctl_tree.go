@@ -83,21 +83,15 @@ func (c *treeCmd) Run(ctx context.Context, k *kong.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.format == outputJSON {
-			return show(s, nil, all)
-		}
-		if c.SortBy != "" || c.Order != "" || len(all) > maxDrawnRows {
-			rows := make([]treeRow, len(all))
-			for i := range all {
-				rows[i] = budgetRow(ctx, s, &all[i])
-			}
-			return show(s, treeColumns, rows)
+		if s.format == outputJSON || c.SortBy != "" || c.Order != "" || len(all) > maxDrawnRows {
+			row := func(r client.TreeRow) treeRow { return budgetRow(ctx, s, &r) }
+			return tableOf(s, treeColumns, row).list(all, nil)
 		}
 		t := &drawing{budgets: map[string][]treeRow{}, entities: map[string]client.Entity{}, children: map[string][]string{}}
 		if err := t.collect(ctx, s, c.Account, c.Subtree, all); err != nil {
 			return err
 		}
-		return show(s, treeColumns, t.rows())
+		return table(s, treeColumns).list(t.rows(), nil)
 	})
 }
 

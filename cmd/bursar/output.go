@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -83,23 +84,58 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// show writes a list in the chosen format.
-func show[T any](s *session, columns []column[T], rows []T) error {
-	if s.format == outputJSON {
-		if rows == nil {
-			rows = []T{}
-		}
-		return writeJSON(s.out, client.List[T]{Items: rows})
-	}
-	return writeTable(s.out, columns, rows)
+// printer prints what a call answered, in the chosen format: as JSON an answer is
+// the API's own, in a table it is a row. Its methods take a call's results as they come.
+type printer[T, R any] struct {
+	s       *session
+	columns []column[R]
+	row     func(T) R
 }
 
-// showOne writes one object in the chosen format: a table of one row, or the object itself.
-func showOne[T any](s *session, columns []column[T], row T) error {
-	if s.format == outputJSON {
-		return writeJSON(s.out, row)
+// table prints answers that are rows as they are.
+func table[T any](s *session, columns []column[T]) printer[T, T] {
+	return tableOf(s, columns, func(t T) T { return t })
+}
+
+// tableOf prints answers that row makes rows of.
+func tableOf[T, R any](s *session, columns []column[R], row func(T) R) printer[T, R] {
+	return printer[T, R]{s, columns, row}
+}
+
+// one prints one object.
+func (p printer[T, R]) one(answer T, err error) error {
+	if err != nil {
+		return err
 	}
-	return writeTable(s.out, columns, []T{row})
+	if p.s.format == outputJSON {
+		return writeJSON(p.s.out, answer)
+	}
+	return writeTable(p.s.out, p.columns, []R{p.row(answer)})
+}
+
+// list prints several.
+func (p printer[T, R]) list(answers []T, err error) error {
+	if err != nil {
+		return err
+	}
+	if p.s.format == outputJSON {
+		if answers == nil {
+			answers = []T{}
+		}
+		return writeJSON(p.s.out, client.List[T]{Items: answers})
+	}
+	return writeTable(p.s.out, p.columns, mapped(answers, p.row))
+}
+
+// all prints a list to its last page.
+func (p printer[T, R]) all(pages iter.Seq2[T, error]) error { return p.list(client.Collect(pages)) }
+
+func mapped[S, T any](from []S, f func(S) T) []T {
+	out := make([]T, len(from))
+	for i, v := range from {
+		out[i] = f(v)
+	}
+	return out
 }
 
 func text(s *string) string {
