@@ -104,6 +104,7 @@ type msgpackEvent struct {
 	Key         string            `json:"key,omitempty"`
 	Usage       Usage             `json:"usage"`
 	Model       string            `json:"model,omitempty"`
+	ServiceTier string            `json:"service_tier,omitempty"`
 	Member      string            `json:"member,omitempty"`
 	At          string            `json:"at,omitempty"`
 	Reservation string            `json:"reservation,omitempty"`
@@ -117,7 +118,7 @@ func (e Event) EncodeMsgpack(enc *msgpack.Encoder) error {
 		at = e.At.Format(time.RFC3339Nano)
 	}
 	return enc.Encode(msgpackEvent{
-		ID: e.ID, Account: e.Account, Entities: e.Entities, Key: e.Key, Usage: e.Usage, Model: e.Model,
+		ID: e.ID, Account: e.Account, Entities: e.Entities, Key: e.Key, Usage: e.Usage, Model: e.Model, ServiceTier: e.ServiceTier,
 		Member: e.Member, At: at, Reservation: e.Reservation, Metadata: e.Metadata,
 	})
 }

@@ -125,6 +125,9 @@ func (r *Reservation) seal(e Event) *Event {
 	if e.Model == "" {
 		e.Model = r.request.Model
 	}
+	if e.ServiceTier == "" {
+		e.ServiceTier = r.request.ServiceTier
+	}
 	if e.Member == "" {
 		e.Member = r.request.Member
 	}

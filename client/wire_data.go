@@ -38,6 +38,7 @@ type CheckRequest struct {
 	Key          string   `json:"key,omitempty"`
 	Usage        Usage    `json:"usage,omitempty"` // empty: one request
 	Model        string   `json:"model,omitempty"`
+	ServiceTier  string   `json:"service_tier,omitempty"` // of the model: "batch", "flex" or "priority"; empty: standard
 	IP           string   `json:"ip,omitempty"`
 	Member       string   `json:"member,omitempty"`
 	ReserveTTLMS int64    `json:"reserve_ttl_ms,omitempty"` // 0: decide without holding the amounts; else 1,000 to 3,600,000
@@ -117,6 +118,7 @@ type Event struct {
 	Key         string            `json:"key,omitempty"`
 	Usage       Usage             `json:"usage"`
 	Model       string            `json:"model,omitempty"`
+	ServiceTier string            `json:"service_tier,omitempty"` // of the model: "batch", "flex" or "priority"; empty: standard
 	Member      string            `json:"member,omitempty"`
 	At          time.Time         `json:"at,omitempty,omitzero"`
 	Reservation string            `json:"reservation,omitempty"` // that this event settles

@@ -6,8 +6,8 @@ import (
 	"github.com/bursar-dev/bursar/fsm"
 )
 
-// resolve fills Chain, Unattributed, derived usage, and Lines (Budget and Amount
-// only) of an event, as the tree stands now. Errors: ErrAccountNotFound, *RequestError.
+// resolve fills Chain, Unattributed, derived usage, Pricing, and Lines (Budget and Amount
+// only) of an event, as the tree stands now. Errors: ErrAccountNotFound, *RequestError, ErrUnavailable.
 func (e *Enforcer) resolve(ev *fsm.Event) error {
 	sc := getScratch()
 	defer putScratch(sc)
@@ -30,6 +30,9 @@ func (e *Enforcer) resolve(ev *fsm.Event) error {
 	}
 	if len(sc.usage) > given {
 		ev.Usage = addQuantity(slices.Clone(ev.Usage), fsm.CapTokens, sc.usage[given].amount)
+	}
+	if err := e.priceEvent(ev, sc); err != nil {
+		return err
 	}
 	for _, id := range ev.Entities {
 		sc.addEntity(e, cat, ap, []byte(id))

@@ -43,6 +43,9 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	if c.Full || c.Tokens {
 		e.tokens.forget()
 	}
+	if c.Full || c.Prices {
+		e.forgetPrices()
+	}
 	cat := e.catalog.Load()
 	for _, account := range c.Config {
 		cat.forget(account)

@@ -1,6 +1,9 @@
 package enforcer
 
-import "github.com/bursar-dev/bursar/fsm"
+import (
+	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/fsm/price"
+)
 
 // Call is one check as parsed from a request. It is pooled: the byte slices
 // point into the request and live as long as it does.
@@ -10,6 +13,7 @@ type Call struct {
 	Usage      []Usage // never empty: requests 1 when the caller gave none; ascending by capability, without repeats
 	Key        []byte  // a key's secret; answered key_unknown until keys exist
 	Model      []byte
+	Tier       price.Tier // service tier of the model
 	Member     []byte
 	ReserveTTL int64 // milliseconds; 0: decide without reserving
 	Explain    bool

@@ -7,12 +7,13 @@ import (
 	"slices"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/fsm/price"
 )
 
 // canonicalHash identifies what an event says, as its sender sent it: two bodies
 // of one id are duplicates if it is the same and conflict if it is not. It does
 // not depend on the encoding, on the order of fields, or on how a time is
-// written. It does not cover what this node adds (derived amounts, the time of
+// written. It does not cover what this node adds (derived amounts, prices, the time of
 // receipt). at is the time given; given is false if there was none, because then
 // every retry would have another.
 //
@@ -46,6 +47,9 @@ func canonicalHash(ev *fsm.Event, given bool) [32]byte {
 	for _, k := range slices.Sorted(maps.Keys(ev.Metadata)) {
 		b = appendSized(b, k)
 		b = appendSized(b, ev.Metadata[k])
+	}
+	if ev.Tier != price.Standard {
+		b = append(b, byte(ev.Tier)) // the standard tier, which nobody names, adds nothing
 	}
 	return sha256.Sum256(b)
 }

@@ -56,7 +56,8 @@ type Enforcer struct {
 	agent   *agent
 	notices *notices
 	roster  atomic.Pointer[roster]
-	tokens  tokenCache // of the data plane's callers
+	tokens  tokenCache              // of the data plane's callers
+	prices  atomic.Pointer[pricing] // those effective now; nil: to be looked up
 
 	boot      atomic.Uint64 // this process's session
 	begun     atomic.Bool   // the session is applied: admitting may begin
@@ -98,6 +99,7 @@ type Counters struct {
 	Asks     atomic.Uint64
 	Releases atomic.Uint64
 	Expired  atomic.Uint64 // reservations
+	Unpriced atomic.Uint64 // events recorded that could not be priced in full
 }
 
 // Errors of Ready, all of them ErrUnavailable.

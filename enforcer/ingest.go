@@ -89,6 +89,9 @@ func (e *Enforcer) resolveItems(items []ingestItem) error {
 			continue
 		}
 		if err := e.resolve(it.ev); err != nil {
+			if errors.Is(err, ErrUnavailable) {
+				return err
+			}
 			if stale := e.Ready(); stale != nil {
 				return stale
 			}
@@ -105,7 +108,7 @@ func (it *ingestItem) rejectResolve(err error) {
 		it.reject(RejectNoAccount, "account %s does not exist", it.ev.Account)
 	case errors.As(err, &bad) && bad.Field == "entities":
 		it.reject(RejectEntities, "%s %s", bad.Field, bad.Message)
-	case errors.As(err, &bad) && bad.Field == fieldTokens:
+	case errors.As(err, &bad) && (bad.Field == fieldTokens || bad.Field == fieldUSD):
 		it.reject(RejectAmount, "%s %s", bad.Field, bad.Message)
 	case errors.As(err, &bad):
 		it.reject(RejectCapability, "%s %s", bad.Field, bad.Message)
@@ -275,8 +278,14 @@ func (e *Enforcer) storeClaimed(recs []recording) error {
 		for _, sh := range fresh {
 			e.unaccept(sh.ev)
 		}
+		return err
 	}
-	return err
+	for _, sh := range fresh {
+		if p := sh.ev.Pricing; p != nil && p.Unpriced {
+			e.counters.Unpriced.Add(1)
+		}
+	}
+	return nil
 }
 
 // awaitQuorum waits until all are seen applied, for at most AckWait.

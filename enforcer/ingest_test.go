@@ -12,6 +12,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/fsm/price"
 )
 
 func event(id, more string) string {
@@ -47,6 +48,8 @@ func TestWrongEventsAreRejectedAlone(t *testing.T) {
 		{"time in the future", event("x", fmt.Sprintf(`,"at":%q`, at(fsm.MaxFuture+time.Minute))), RejectTime},
 		{"time long past", event("x", fmt.Sprintf(`,"at":%q`, at(-fsm.MaxPast-time.Minute))), RejectTime},
 		{"model no string", event("x", `,"model":1`), RejectModel},
+		{"service tier unknown", event("x", `,"service_tier":"gold"`), RejectTier},
+		{"service tier no string", event("x", `,"service_tier":1`), RejectTier},
 		{"member no string", event("x", `,"member":1`), RejectMember},
 		{"reservation no text", event("x", `,"reservation":7`), RejectReservation},
 		{"tokens that add up to too much", `{"id":"x","account":"acme","entities":["alice"],"usage":{"input_tokens":1000000000000000000,"output_tokens":1}}`, RejectAmount},
@@ -297,6 +300,7 @@ func FuzzCanonicalHash(f *testing.F) {
 		want := canonicalHash(base(), true)
 		same := base()
 		same.Node, same.ReceivedAt, same.Chain, same.Lines = 3, 99, []string{"c"}, []fsm.Line{{Amount: 1}}
+		same.Pricing = &fsm.Pricing{Version: 7}
 		if canonicalHash(same, true) != want {
 			t.Fatal("it depends on what the node adds")
 		}
@@ -309,6 +313,7 @@ func FuzzCanonicalHash(f *testing.F) {
 			func(e *fsm.Event) { e.Usage = append(e.Usage, fsm.Quantity{Capability: "z"}) },
 			func(e *fsm.Event) { e.Model, e.Member = "", "m" },
 			func(e *fsm.Event) { e.Member = "m" },
+			func(e *fsm.Event) { e.Tier = price.Batch },
 			func(e *fsm.Event) { e.Key = "m" },
 			func(e *fsm.Event) { e.Reservation = "r" },
 			func(e *fsm.Event) { e.At++ },

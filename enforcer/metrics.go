@@ -33,6 +33,7 @@ var (
 	descAsks       = describe("lease_asks_total", "Times this node asked for more of a budget.")
 	descReleases   = describe("lease_releases_total", "Times this node gave part of a budget back.")
 	descExpired    = describe("reservations_expired_total", "Reservations that ended by themselves.")
+	descUnpriced   = describe("ingest_unpriced_total", "Events recorded here whose model, or some of whose usage, has no price.")
 	descBudgets    = describe("lease_budgets", "Budgets this node has an account of: leased to it in part, held by it (the rest is here), held by another node, or not leased.", "state")
 	descLive       = describe("reservations_live", "Reservations this node has given out that hold something.")
 	descOutbox     = describe("outbox_events", "Accepted events that are not settled yet.")
@@ -121,7 +122,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, c := range m.all {
 		c.Describe(out)
 	}
-	for _, d := range []*prometheus.Desc{descSlow, descLocal, descAsks, descReleases, descExpired, descBudgets, descLive, descOutbox, descOutboxSize, descOutboxAge,
+	for _, d := range []*prometheus.Desc{descSlow, descLocal, descAsks, descReleases, descExpired, descUnpriced, descBudgets, descLive, descOutbox, descOutboxSize, descOutboxAge,
 		descWrites, descRecords, descErrors, descReady} {
 		out <- d
 	}
@@ -145,6 +146,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	counter(descAsks, stats.Asks.Load())
 	counter(descReleases, stats.Releases.Load())
 	counter(descExpired, stats.Expired.Load())
+	counter(descUnpriced, stats.Unpriced.Load())
 	for state, n := range m.e.book.states() {
 		out <- prometheus.MustNewConstMetric(descBudgets, prometheus.GaugeValue, float64(n), state)
 	}

@@ -40,6 +40,7 @@ const (
 	maxBodyDepth    = 8     // levels of nesting; the deepest of ours is 5
 	maxProblems     = 16    // reported of one request
 	maxModelBytes   = 256   // model
+	maxTierBytes    = 16    // service_tier
 	maxMemberBytes  = 256   // member
 	maxKeyBytes     = 256   // key
 	maxParsedKeep   = 4_096 // ids or amounts a pooled parser keeps memory for

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/fsm/price"
 )
 
 // The fields of a check.
@@ -20,6 +21,7 @@ const (
 	checkMember
 	checkReserve
 	checkExplain
+	checkTier
 )
 
 func checkField(name []byte) fieldSet {
@@ -42,6 +44,8 @@ func checkField(name []byte) fieldSet {
 		return checkReserve
 	case "explain":
 		return checkExplain
+	case "service_tier":
+		return checkTier
 	}
 	return 0
 }
@@ -101,6 +105,12 @@ func (p *requestParser) callField(c *Call, bit fieldSet, f value) {
 		c.Member = p.text("member", f, maxMemberBytes)
 	case checkReserve:
 		c.ReserveTTL = p.ttl("reserve_ttl_ms", f, true)
+	case checkTier:
+		var ok bool
+		s, wrong := f.text(maxTierBytes)
+		if c.Tier, ok = price.TierOf(s); !ok || wrong != "" {
+			p.problem("service_tier", "must be standard, batch, flex or priority")
+		}
 	case checkExplain:
 		if f.kind() != kindBool {
 			p.problem("explain", "must be true or false")

@@ -5,25 +5,27 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/fsm/price"
 )
 
 // The codes of rejected events. A rejected event is not recorded, and never will
 // be as it is.
 const (
-	RejectID          = "invalid_id"          // id: a string of 1 to 128 bytes
-	RejectAccount     = "invalid_account"     // account: the same, required
-	RejectEntities    = "invalid_entities"    // entities: 1 to 16 ids, required
-	RejectUsage       = "invalid_usage"       // usage: an object of at most 32 capabilities
-	RejectAmount      = "invalid_amount"      // an amount: an integer from 0 to 10^18
-	RejectTime        = "invalid_time"        // at: RFC 3339, not too far off
-	RejectModel       = "invalid_model"       // model: a string of at most 256 bytes
-	RejectMember      = "invalid_member"      // member: the same
-	RejectReservation = "invalid_reservation" // reservation: no text of 1 to 128 bytes
-	RejectMetadata    = "invalid_metadata"    // metadata: at most 32 pairs of strings, 4 KiB together
-	RejectKeyUnknown  = "key_unknown"         // key: no such key
-	RejectNoAccount   = "account_unknown"     // the account does not exist
-	RejectCapability  = "capability_unknown"  // a capability that was never defined
-	RejectConflict    = "id_conflict"         // the id was used before with another body
+	RejectID          = "invalid_id"           // id: a string of 1 to 128 bytes
+	RejectAccount     = "invalid_account"      // account: the same, required
+	RejectEntities    = "invalid_entities"     // entities: 1 to 16 ids, required
+	RejectUsage       = "invalid_usage"        // usage: an object of at most 32 capabilities
+	RejectAmount      = "invalid_amount"       // an amount: an integer from 0 to 10^18
+	RejectTime        = "invalid_time"         // at: RFC 3339, not too far off
+	RejectModel       = "invalid_model"        // model: a string of at most 256 bytes
+	RejectTier        = "invalid_service_tier" // service_tier: standard, batch, flex or priority
+	RejectMember      = "invalid_member"       // member: the same
+	RejectReservation = "invalid_reservation"  // reservation: no text of 1 to 128 bytes
+	RejectMetadata    = "invalid_metadata"     // metadata: at most 32 pairs of strings, 4 KiB together
+	RejectKeyUnknown  = "key_unknown"          // key: no such key
+	RejectNoAccount   = "account_unknown"      // the account does not exist
+	RejectCapability  = "capability_unknown"   // a capability that was never defined
+	RejectConflict    = "id_conflict"          // the id was used before with another body
 )
 
 // ingestItem is one event of an ingest and what becomes of it.
@@ -54,6 +56,7 @@ const (
 	eventAt
 	eventReservation
 	eventMetadata
+	eventTier
 )
 
 func eventField(name []byte) fieldSet {
@@ -78,6 +81,8 @@ func eventField(name []byte) fieldSet {
 		return eventReservation
 	case "metadata":
 		return eventMetadata
+	case "service_tier":
+		return eventTier
 	}
 	return 0
 }
@@ -164,6 +169,8 @@ func (p *requestParser) eventField(it *ingestItem, bit fieldSet, f value) {
 		ev.Reservation = it.text(RejectReservation, "reservation", f, fsm.MaxIDBytes)
 	case eventMetadata:
 		p.eventMetadata(it, f)
+	case eventTier:
+		it.tier(f)
 	}
 }
 
@@ -249,6 +256,15 @@ func (it *ingestItem) at(f value) {
 		return
 	}
 	it.ev.At = ms
+}
+
+// tier reads the service tier that the model was used in.
+func (it *ingestItem) tier(f value) {
+	var ok bool
+	s, wrong := f.text(maxTierBytes)
+	if it.ev.Tier, ok = price.TierOf(s); !ok || wrong != "" {
+		it.reject(RejectTier, "service_tier must be standard, batch, flex or priority")
+	}
 }
 
 // maxTimeBytes is longer than any RFC 3339 text of a time.

@@ -133,15 +133,17 @@ func (e *Enforcer) compile(v *fsm.View, account, entity string) *plan {
 // units gives capabilities small numbers, so that a check compares no strings.
 // Capabilities are never deleted, so a number stays good.
 type units struct {
-	numbers *lookup[int]
-	next    atomic.Int64
+	numbers  *lookup[int]
+	decimals *lookup[uint8] // of those that were priced
+	next     atomic.Int64
 }
 
 func newUnits() *units {
-	u := &units{numbers: newLookup[int]()}
+	u := &units{numbers: newLookup[int](), decimals: newLookup[uint8]()}
 	u.number(fsm.CapInputTokens)
 	u.number(fsm.CapOutputTokens)
 	u.number(fsm.CapTokens)
+	u.number(fsm.CapUSD)
 	return u
 }
 
@@ -150,6 +152,7 @@ const (
 	unitInput = iota
 	unitOutput
 	unitTokens
+	unitUSD
 )
 
 // number returns the number of a capability that exists.

@@ -213,6 +213,7 @@ func TestMetricsCountWhatWasAnswered(t *testing.T) {
 	n.post("/v1/check", `{"account":"acme","entities":["alice"],"usage":{"tokens":2000}}`)
 	n.post("/v1/check", `{}`)
 	n.post("/v1/ingest", events(event("e", ""), event("e", ""), event("", "")))
+	n.post("/v1/ingest", events(event("u", `,"model":"unheard-of"`), event("u", `,"model":"unheard-of"`)))
 	families, err := registry.Gather()
 	mustDo(t, err)
 	got := map[string]float64{}
@@ -230,8 +231,9 @@ func TestMetricsCountWhatWasAnswered(t *testing.T) {
 		"bursar_checks_total exceeds_limit":     1,
 		"bursar_check_seconds":                  2,
 		"bursar_problems_total invalid_request": 1,
-		"bursar_ingest_events_total accepted":   1,
-		"bursar_ingest_events_total duplicate":  1,
+		"bursar_ingest_events_total accepted":   2,
+		"bursar_ingest_events_total duplicate":  2,
+		"bursar_ingest_unpriced_total":          1,
 		"bursar_ingest_events_total rejected":   1,
 		"bursar_reservations_live":              1,
 		"bursar_outbox_events":                  0,
