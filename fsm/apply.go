@@ -91,6 +91,9 @@ func (m *Machine) applyBatch(entries []Entry, outcomes []Outcome, p *pending) (n
 		}
 		n++
 	}
+	if err := m.s.rollups.write(batch); err != nil {
+		return n, err
+	}
 	if err := batch.Set(keyApplied, m.s.appliedMark(), nil); err != nil {
 		return n, err
 	}

@@ -18,13 +18,13 @@ func TestTheAuditTrailSaysWhatChanged(t *testing.T) {
 		want string // action account target from → to, one line an entry
 	}{
 		{PutAccount{ID: "acme", Name: "Acme"},
-			`account.put acme acme null → {"id":"acme","name":"Acme","frozen":false}`},
+			`account.put acme acme null → {"id":"acme","name":"Acme","frozen":false,"timezone":"UTC"}`},
 		{PutAccount{ID: "acme", Name: "Acme <Inc>"},
-			`account.put acme acme {"id":"acme","name":"Acme","frozen":false} → {"id":"acme","name":"Acme \u003cInc\u003e","frozen":false}`},
+			`account.put acme acme {"id":"acme","name":"Acme","frozen":false,"timezone":"UTC"} → {"id":"acme","name":"Acme \u003cInc\u003e","frozen":false,"timezone":"UTC"}`},
 		{FreezeAccount{ID: "acme", Frozen: true},
-			`account.freeze acme acme {"id":"acme","name":"Acme \u003cInc\u003e","frozen":false} → {"id":"acme","name":"Acme \u003cInc\u003e","frozen":true}`},
+			`account.freeze acme acme {"id":"acme","name":"Acme \u003cInc\u003e","frozen":false,"timezone":"UTC"} → {"id":"acme","name":"Acme \u003cInc\u003e","frozen":true,"timezone":"UTC"}`},
 		{FreezeAccount{ID: "acme"},
-			`account.unfreeze acme acme {"id":"acme","name":"Acme \u003cInc\u003e","frozen":true} → {"id":"acme","name":"Acme \u003cInc\u003e","frozen":false}`},
+			`account.unfreeze acme acme {"id":"acme","name":"Acme \u003cInc\u003e","frozen":true,"timezone":"UTC"} → {"id":"acme","name":"Acme \u003cInc\u003e","frozen":false,"timezone":"UTC"}`},
 		{PutEntityTypes{Items: []EntityType{{ID: "team", Name: "Team"}, {ID: "user", Parents: []string{"team"}}}},
 			`entity_type.put  team null → {"id":"team","name":"Team","parents":[]}
 entity_type.put  user null → {"id":"user","name":"","parents":["team"]}`},

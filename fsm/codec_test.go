@@ -29,7 +29,7 @@ func bodies() []Body {
 		Lines: []Line{{Budget: k, Amount: 5, Drawn: 4, On: 2}},
 	}
 	return []Body{
-		Init{"c", 5, 10_000}, PutAccount{"acme", "Acme"}, FreezeAccount{"acme", true},
+		Init{"c", 5, 10_000}, PutAccount{"acme", "Acme", "Europe/Berlin"}, FreezeAccount{"acme", true},
 		PutEntityTypes{[]EntityType{{"user", "User", []string{"team"}}}},
 		PutCapabilities{[]Capability{{"images", "image", 2, true}}},
 		PutEntities{"acme", []Entity{{Account: "acme", ID: "alice", Type: "user", Parent: "acme", Name: "Alice", Metadata: map[string]string{"x": "y"}, Archived: true, CreatedAt: 1, UpdatedAt: 2}}},

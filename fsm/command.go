@@ -62,8 +62,9 @@ type Init struct {
 
 // PutAccount creates or renames an account. Creating one creates its root entity.
 type PutAccount struct {
-	ID   string `msgpack:"id"`
-	Name string `msgpack:"name"`
+	ID       string `msgpack:"id"`
+	Name     string `msgpack:"name"`
+	Timezone string `msgpack:"timezone,omitempty"` // empty: UTC of a new account, as it is of another
 }
 
 // FreezeAccount freezes or unfreezes: a frozen account is refused every check and keeps recording events.

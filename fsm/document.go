@@ -9,12 +9,13 @@ type accountDocument struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
 	Frozen    bool   `json:"frozen"`
+	Timezone  string `json:"timezone"`
 	CreatedAt string `json:"created_at"`
 	UpdatedAt string `json:"updated_at"`
 }
 
 func (a *Account) document() any {
-	return accountDocument{ID: a.ID, Name: a.Name, Frozen: a.Frozen, CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt)}
+	return accountDocument{ID: a.ID, Name: a.Name, Frozen: a.Frozen, Timezone: a.zone(), CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt)}
 }
 
 type entityTypeDocument struct {

@@ -5,8 +5,17 @@ type Account struct {
 	ID        string `msgpack:"id"`
 	Name      string `msgpack:"name"`
 	Frozen    bool   `msgpack:"frozen,omitempty"`
-	CreatedAt int64  `msgpack:"created_at"` // Unix milliseconds, as every time in this package
+	Timezone  string `msgpack:"timezone,omitempty"` // that its usage is summed in; an IANA name, empty is UTC
+	CreatedAt int64  `msgpack:"created_at"`         // Unix milliseconds, as every time in this package
 	UpdatedAt int64  `msgpack:"updated_at"`
+}
+
+// zone returns the name of the account's time zone.
+func (a *Account) zone() string {
+	if a.Timezone == "" {
+		return "UTC"
+	}
+	return a.Timezone
 }
 
 // EntityType is a kind of node in the tree, defined once for the cluster.

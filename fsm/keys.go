@@ -27,6 +27,7 @@ import "encoding/binary"
 //	'v' account NUL event-id        event dedup: body hash and ledger sequence
 //	'r' hour u32, account/reservation  reservation settled in that hour: the time
 //	'q' slot u16                    command memory: a ring of the latest outcomes
+//	'w' account NUL bucket u8, dimension u8, start i64, value, NUL 0x01, model   rollup (see rollup.go)
 //
 // Values are a version byte and msgpack, except where noted.
 const (
@@ -49,6 +50,7 @@ const (
 	tableEvent        = 'v'
 	tableReservation  = 'r'
 	tableMemory       = 'q'
+	tableRollup       = 'w'
 )
 
 var (

@@ -12,6 +12,9 @@ func (t *txn) applyPutAccount(c PutAccount) *Error {
 	var f faults
 	f.id("account", c.ID)
 	f.name("name", c.Name)
+	if _, err := loadZone(c.Timezone); err != nil {
+		f.add("timezone", "is %q, which the IANA time zone database does not have; use a name like Europe/Berlin or UTC", c.Timezone)
+	}
 	if err := f.err(); err != nil {
 		return err
 	}
@@ -20,12 +23,21 @@ func (t *txn) applyPutAccount(c PutAccount) *Error {
 		t.createAccount(c)
 		return nil
 	}
-	if tn.Name == c.Name {
+	if c.Timezone == "" {
+		c.Timezone = tn.Timezone
+	}
+	switch {
+	case tn.Name == c.Name && tn.Timezone == c.Timezone:
 		return nil
+	case tn.Timezone != c.Timezone && tn.ledgerSeq > 0:
+		err := conflict("the time zone of account %q is %q and its usage of %d lines is summed by it; it can be changed only before the first line", c.ID, tn.zone(), tn.ledgerSeq)
+		err.Numbers = map[string]int64{"lines": int64(tn.ledgerSeq)}
+		return err
 	}
 	from := tn.Account
 	to := from
-	to.Name, to.UpdatedAt = c.Name, t.s.now
+	to.Name, to.Timezone, to.UpdatedAt = c.Name, c.Timezone, t.s.now
+	delete(t.s.rollups.latest, c.ID)
 	t.storeAccount(tn, to)
 	root := *tn.entities[c.ID]
 	root.Name, root.UpdatedAt = c.Name, t.s.now
@@ -36,7 +48,7 @@ func (t *txn) applyPutAccount(c PutAccount) *Error {
 
 // createAccount creates an account and its root entity, which bears the account's name.
 func (t *txn) createAccount(c PutAccount) {
-	a := Account{ID: c.ID, Name: c.Name, CreatedAt: t.s.now, UpdatedAt: t.s.now}
+	a := Account{ID: c.ID, Name: c.Name, Timezone: c.Timezone, CreatedAt: t.s.now, UpdatedAt: t.s.now}
 	tn := newTenant(a)
 	t.s.accounts[c.ID] = tn
 	t.storeAccount(tn, a)

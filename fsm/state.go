@@ -39,6 +39,8 @@ type state struct {
 
 	memory memory
 
+	rollups rollups
+
 	settledFrom uint32 // hour; markers of reservations settled before it are deleted
 }
 
