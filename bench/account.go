@@ -31,7 +31,7 @@ func (s *setup) createAccount(ctx context.Context, admin *client.Admin) error {
 	if err := ensureTypes(ctx, admin, s.types); err != nil {
 		return err
 	}
-	if _, err := admin.PutAccount(ctx, s.account, madeBy); err != nil {
+	if _, err := admin.PutAccount(ctx, client.Account{ID: s.account, Name: madeBy}); err != nil {
 		return err
 	}
 	done, all := 0, len(s.entities)+len(s.budgets)

@@ -4,7 +4,8 @@
 // Load puts a workload on a cluster and holds the latencies against an objective
 // (SLO). Replay sends a real trace of model calls through check+reserve → ingest
 // over a generated tree and ends with a proof: ledger, balances and the trace's
-// own sums agree to the unit. Diff compares two reports of Load.
+// own sums agree to the unit. Diff compares two reports of Load. Comparison measures a
+// cluster and what people use in its place (package baseline) in one run.
 //
 // # What a latency is
 //
@@ -35,6 +36,7 @@
 //	slo.go           objectives
 //	load_report.go   text and JSON; diff.go: two reports; html.go, plot.go: a page with curves
 //	generator*.go    what the generator used; machine_*.go: what everybody used
+//	compare.go       Bursar and others in alternating rounds; compare_report.go: ratios with their spread
 //	loop.go          the open and the closed loop; pace*.go: starting calls on time
 //	latency.go       histograms
 //	account.go       making an account

@@ -22,6 +22,7 @@ type sender struct {
 	account []byte // JSON
 	callers []string
 	quoted  [][]byte // callers as JSON
+	holdMS  int64    // of reservations
 	parsers fastjson.ParserPool
 }
 
@@ -60,7 +61,7 @@ func newSender(l *Load, callers []string) (*sender, error) {
 			MaxConnsPerHost: l.InFlight, ReadTimeout: loadTimeout, WriteTimeout: loadTimeout,
 			NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
 		},
-		bearer: "Bearer " + l.Token, callers: callers,
+		bearer: "Bearer " + l.Token, callers: callers, holdMS: reserveTTL.Milliseconds(),
 	}
 	for _, e := range l.Endpoints {
 		check, err := url.JoinPath(e, "/v1/check")
@@ -104,7 +105,7 @@ func (s *sender) check(c *call, reserve bool) {
 	b = append(b, '}')
 	if reserve {
 		b = append(b, `,"reserve_ttl_ms":`...)
-		b = strconv.AppendInt(b, reserveTTL.Milliseconds(), 10)
+		b = strconv.AppendInt(b, s.holdMS, 10)
 	}
 	c.body = append(b, '}')
 }

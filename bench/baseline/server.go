@@ -113,8 +113,8 @@ func (t *tail) String() string {
 	return string(bytes.TrimSpace(t.end))
 }
 
-// freePort returns a port of loopback that nothing listens on. Another program may take it before it is used.
-func freePort() (int, error) {
+// FreePort returns a port of loopback that nothing listens on. Another program may take it before it is used.
+func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
@@ -189,17 +189,17 @@ func StartPostgres(ctx context.Context, connections int) (*Server, error) {
 	return s.started(ctx)
 }
 
-// StartProgram starts any program that serves HTTP on loopback. args gets a
-// directory for its state and the host:port to listen on; it is ready when a GET
-// of probe is answered with 200.
-func StartProgram(ctx context.Context, program, probe string, args func(dir, addr string) []string) (*Server, error) {
+// StartProgram starts any program that serves HTTP on loopback. command gets a
+// directory for its state and the host:port to listen on; the program is ready
+// when a GET of probe is answered with 200.
+func StartProgram(ctx context.Context, probe string, command func(dir, addr string) *exec.Cmd) (*Server, error) {
 	s, _, err := newServer("bursar-bench-*")
 	if err != nil {
 		return nil, err
 	}
 	s.URL = "http://" + s.addr
 	s.ready = func(ctx context.Context) error { return get(ctx, s.URL+probe) }
-	s.command = func() *exec.Cmd { return exec.Command(program, args(s.Dir, s.addr)...) }
+	s.command = func() *exec.Cmd { return command(s.Dir, s.addr) }
 	return s.started(ctx)
 }
 
@@ -222,7 +222,7 @@ func get(ctx context.Context, url string) error {
 
 // newServer finds a directory and a port.
 func newServer(pattern string) (*Server, int, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, 0, err
 	}

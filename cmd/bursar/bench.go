@@ -21,6 +21,9 @@ type benchCmd struct {
 	Replay benchReplayCmd `cmd:"" help:"Replay a trace of model calls and prove that ledger, balances and trace agree."`
 	Load   benchLoadCmd   `cmd:"" help:"Put load on a cluster and hold its latencies against an objective."`
 	Diff   benchDiffCmd   `cmd:"" help:"Compare two reports of load."`
+
+	Compare benchCompareCmd `cmd:"" help:"Measure Bursar against a bare HTTP handler, Redis and PostgreSQL in one run."`
+	Floor   benchFloorCmd   `cmd:"" hidden:"" help:"Answer every check alike, for bench compare."`
 }
 
 // benchTarget says where a load goes.

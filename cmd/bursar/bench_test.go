@@ -14,11 +14,15 @@ import (
 // bench runs `bursar bench` to its end and returns what it printed.
 func (c *testCluster) bench(want int, args ...string) string {
 	c.t.Helper()
-	const within = time.Minute
-	log := filepath.Join(c.t.TempDir(), "bench.log")
-	p := launch(c.t, log, []string{"BURSAR_TOKEN=" + c.token}, append([]string{"bench"}, args...)...)
+	return runBench(c.t, []string{"BURSAR_TOKEN=" + c.token}, want, args...)
+}
+
+func runBench(t *testing.T, env []string, want int, args ...string) string {
+	t.Helper()
+	const within = 2 * time.Minute
+	p := launch(t, filepath.Join(t.TempDir(), "bench.log"), env, append([]string{"bench"}, args...)...)
 	if got := p.wait(within); got != want {
-		c.t.Errorf("bench %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got, want, p.stdout, p.logged())
+		t.Errorf("bench %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), got, want, p.stdout, p.logged())
 	}
 	return p.stdout.String() + p.logged()
 }
@@ -58,4 +62,21 @@ func TestLoadIsJudgedByItsObjective(t *testing.T) {
 	if info, err := os.Stat(page); err != nil || info.Size() == 0 {
 		t.Errorf("the page: %v, %v", info, err)
 	}
+}
+
+// TestComparisonStartsWhatItNeedsAndNamesWhatIsMissing runs where neither Redis nor PostgreSQL can be found.
+func TestComparisonStartsWhatItNeedsAndNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	env := []string{"PATH=" + t.TempDir(), "TMPDIR=" + t.TempDir()}
+	out := runBench(t, env, exitDone, "compare", "--rounds", "2", "--each", "200ms", "--connections", "4", "--entities", "10", "--batch", "5")
+	for _, want := range []string{"Bursar check + reserve", "the floor", "Bursar ingest", "NOT MEASURED: redis-server is not installed", "NOT MEASURED: initdb is not installed"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	left, err := os.ReadDir(strings.TrimPrefix(env[1], "TMPDIR="))
+	if err != nil || len(left) != 0 {
+		t.Errorf("%d entries are left in the temporary directory, error %v", len(left), err)
+	}
+	runBench(t, env, exitUsage, "compare", "--rounds", "1")
 }
