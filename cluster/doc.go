@@ -10,14 +10,16 @@
 //	identity.go   what the data directory remembers      members.go    who is who, from the replica
 //
 //	transport.go  the peer port: listen, dial, track     hello.go      the first bytes of a connection
-//	tls.go        certificates, reloaded                 directory.go  names to addresses
+//	tls.go        who is whose certificate               directory.go  names to addresses
 //	wire.go       frames of the request protocol         wire_error.go errors across it
 //	rpc_client.go, rpc_server.go, frame_writer.go        methods.go    the requests between nodes
+//	lane.go       what must not wait for what
 //
 //	raft.go       starting raft                          raft_fsm.go   raft's view of fsm.Machine
 //	logstore.go   the disk watchdog                      snapshot.go   metadata here, state streamed
 //	notice.go     followers told of a commit at once
 //	apply.go      one entry through raft                 log.go        raft's and memberlist's logs to slog
+//	raft_log.go   what raft warns of and is in order
 //
 //	leader.go     a term as leader                       session.go    who was heard when
 //	propose.go    a command to the leader and back       everyone.go   waiting for every live node

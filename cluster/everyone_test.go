@@ -119,7 +119,7 @@ func TestNodeIsLeftBehindOnlyByALeaderThatStillLeads(t *testing.T) {
 			n := &Node{cfg: Config{Name: "n1"}.withDefaults(), dir: newDirectory()}
 			n.cfg.Logger, n.log = testLogger(), testLogger()
 			n.members.Store(&memberTable{nodes: []fsm.Node{{Num: 1, Name: "n1", Boot: 1}, {Num: 2, Name: "n2", Boot: 1}}})
-			n.rpc = newRPCClient(func(context.Context, target) (net.Conn, welcome, error) {
+			n.rpc = newRPCClient(func(context.Context, purpose, target) (net.Conn, welcome, error) {
 				return nil, welcome{}, errors.New("gone")
 			})
 			l := &leadership{

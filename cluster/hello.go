@@ -11,7 +11,7 @@ import (
 
 // Every connection begins with the dialer's hello and the listener's answer:
 //
-//	hello   purpose u8 ('R' raft, 'P' requests) | version u8 | length u16 | msgpack
+//	hello   purpose u8 ('R' raft; 'P', 'L', 'S' requests: see laneOf) | version u8 | length u16 | msgpack
 //	answer  0 or 1 (refused)                    | version u8 | length u16 | msgpack
 //
 // So on plain TCP the first byte says what the connection is for; under TLS the
@@ -19,9 +19,16 @@ import (
 type purpose byte
 
 const (
-	forRaft purpose = 'R'
-	forRPC  purpose = 'P'
+	forRaft     purpose = 'R'
+	forRPC      purpose = 'P'
+	forLeases   purpose = 'L'
+	forSessions purpose = 'S'
 )
+
+// known reports whether this release serves the purpose.
+func (p purpose) known() bool {
+	return p == forRaft || p == forRPC || p == forLeases || p == forSessions
+}
 
 // alpn returns the TLS protocol name of the purpose.
 func (p purpose) alpn() string {

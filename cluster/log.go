@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -17,11 +18,12 @@ type hclogger struct {
 	log     *slog.Logger
 	name    string
 	implied []any
+	inOrder func(msg string, args []any) bool // what is warned of and no cause for it
 }
 
-// raftLogger returns a logger for raft.
-func raftLogger(l *slog.Logger) hclog.Logger {
-	return &hclogger{log: l.With("component", "raft"), name: "raft"}
+// raftLogger returns a logger for raft. What inOrder reports is logged at Info at most.
+func raftLogger(l *slog.Logger, inOrder func(msg string, args []any) bool) hclog.Logger {
+	return &hclogger{log: l.With("component", "raft"), name: "raft", inOrder: inOrder}
 }
 
 func (h *hclogger) level(l hclog.Level) slog.Level {
@@ -43,6 +45,9 @@ func (h *hclogger) Log(l hclog.Level, msg string, args ...any) {
 		return
 	}
 	level := h.level(l)
+	if level > slog.LevelInfo && h.inOrder(msg, args) {
+		level = slog.LevelInfo
+	}
 	if !h.log.Enabled(context.Background(), level) {
 		return
 	}
@@ -80,7 +85,7 @@ func (h *hclogger) Name() string       { return h.name }
 
 // With implements hclog.Logger.
 func (h *hclogger) With(args ...any) hclog.Logger {
-	return &hclogger{log: h.log.With(args...), name: h.name, implied: append(h.implied[:len(h.implied):len(h.implied)], args...)}
+	return &hclogger{log: h.log.With(args...), name: h.name, inOrder: h.inOrder, implied: append(h.implied[:len(h.implied):len(h.implied)], args...)}
 }
 
 // Named implements hclog.Logger.
@@ -88,7 +93,7 @@ func (h *hclogger) Named(name string) hclog.Logger { return h.ResetNamed(h.name 
 
 // ResetNamed implements hclog.Logger.
 func (h *hclogger) ResetNamed(name string) hclog.Logger {
-	return &hclogger{log: h.log, name: name, implied: h.implied}
+	return &hclogger{log: h.log, name: name, inOrder: h.inOrder, implied: h.implied}
 }
 
 // SetLevel implements hclog.Logger. slog's handler decides the level.
@@ -125,6 +130,9 @@ func (w levelWriter) Write(line []byte) (int, error) {
 		}
 	}
 	text = bytes.TrimPrefix(bytes.TrimSpace(text), []byte("memberlist: "))
+	if level > slog.LevelInfo && bytes.HasSuffix(text, []byte(net.ErrClosed.Error())) {
+		level = slog.LevelInfo // this node closed its own socket: it stops
+	}
 	w.log.Log(context.Background(), level, string(text))
 	return len(line), nil
 }

@@ -40,6 +40,16 @@ func (t *memberTable) member(name string) *fsm.Node {
 	return nil
 }
 
+// at returns the name of the present member with the address, or "-" if there is none.
+func (t *memberTable) at(addr string) string {
+	for i := range t.nodes {
+		if n := &t.nodes[i]; n.Addr == addr && n.RemovedAt == 0 {
+			return n.Name
+		}
+	}
+	return "-"
+}
+
 // node returns the member or former member with the number, or nil.
 func (t *memberTable) node(num fsm.NodeNum) *fsm.Node {
 	for i := range t.nodes {

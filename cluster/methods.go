@@ -15,17 +15,18 @@ import (
 type method uint8
 
 const (
-	methodProbe       method = iota + 1 // introduction → introduction, by anyone
-	methodForm                          // formRequest → nothing, by anyone
-	methodJoin                          // joinRequest → joinAnswer, to the leader, by anyone
-	methodPropose                       // proposeRequest → indexAnswer, to the leader
-	methodReconcile                     // reconcileRequest → reconcileAnswer, to the leader
-	methodReadIndex                     // nothing → indexAnswer, to the leader
-	methodWaitApplied                   // indexRequest → indexAnswer: when it is applied
-	methodRemove                        // removeRequest → nothing, to the leader
-	methodTransfer                      // transferRequest → nothing, to the leader
-	methodChecksum                      // indexRequest → checksum, once it is applied
-	methodVerdict                       // checksum → nothing: what the majority has there
+	methodProbe        method = iota + 1 // introduction → introduction, by anyone
+	methodForm                           // formRequest → nothing, by anyone
+	methodJoin                           // joinRequest → joinAnswer, to the leader, by anyone
+	methodPropose                        // proposeRequest → indexAnswer, to the leader: when every live node has applied it
+	methodReconcile                      // reconcileRequest → reconcileAnswer, to the leader
+	methodReadIndex                      // nothing → indexAnswer, to the leader
+	methodWaitApplied                    // indexRequest → indexAnswer: when it is applied
+	methodRemove                         // removeRequest → nothing, to the leader
+	methodTransfer                       // transferRequest → nothing, to the leader
+	methodChecksum                       // indexRequest → checksum, once it is applied
+	methodVerdict                        // checksum → nothing: what the majority has there
+	methodProposeQuick                   // proposeRequest → indexAnswer, to the leader: when it has applied it
 
 	// methodEnforcer is added to the methods of package enforcer.
 	methodEnforcer method = 128
@@ -42,8 +43,7 @@ type indexAnswer struct {
 }
 
 type proposeRequest struct {
-	Command  []byte `msgpack:"c"` // encoded; its At and Leader are ignored
-	Everyone bool   `msgpack:"e"` // answer when every live node has applied it
+	Command []byte `msgpack:"c"` // encoded; its At and Leader are ignored
 }
 
 type removeRequest struct {
@@ -90,9 +90,9 @@ func (n *Node) handle(ctx context.Context, from caller, m method, body []byte) (
 		return nil, ErrNotLeader
 	}
 	switch m {
-	case methodPropose:
+	case methodPropose, methodProposeQuick:
 		return answer(body, func(r *proposeRequest) (any, error) {
-			index, err := l.propose(ctx, r.Command, r.Everyone)
+			index, err := l.propose(ctx, r.Command, m == methodPropose)
 			return indexAnswer{index}, err
 		})
 	case methodReconcile:

@@ -53,6 +53,8 @@ type Node struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	openedAt  time.Time
+	closing   atomic.Bool
 	applying  applyGate
 	closeOnce sync.Once
 	closed    chan struct{} // closed when everything has stopped
@@ -91,6 +93,7 @@ func Open(ctx context.Context, c Config, m *fsm.Machine) (*Node, error) {
 	}
 	n := &Node{
 		cfg: c, log: c.Logger, run: ulid.Make().String(), machine: m, identity: id, dir: newDirectory(),
+		openedAt:       time.Now(),
 		membersChanged: make(chan struct{}),
 		failed:         make(chan struct{}),
 		closed:         make(chan struct{}),
@@ -123,11 +126,11 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.transport.welcome = n.introduced
 	server := newRPCServer(n.log, n.handle)
 	n.transport.serve = server.serve
-	n.rpc = newRPCClient(func(ctx context.Context, to target) (net.Conn, welcome, error) {
-		return n.transport.dial(ctx, forRPC, to)
+	n.rpc = newRPCClient(func(ctx context.Context, lane purpose, to target) (net.Conn, welcome, error) {
+		return n.transport.dial(ctx, lane, to)
 	})
 	sm := &stateMachine{machine: n.machine, changed: n.refreshMembers, configured: n.reconfigured, failed: n.fail}
-	if n.raft, err = startRaft(&n.cfg, n.transport, n.dir, n.machine, sm); err != nil {
+	if n.raft, err = startRaft(&n.cfg, raftLogger(n.log, n.inOrder), n.transport, n.dir, n.machine, sm); err != nil {
 		n.transport.close()
 		return err
 	}
@@ -302,6 +305,7 @@ func (n *Node) Close(ctx context.Context) error {
 
 // retire lets what is under way end: no new entries, another leader, the last entries answered.
 func (n *Node) retire(ctx context.Context) {
+	n.closing.Store(true)
 	n.applying.close()
 	if n.raft.State() == raft.Leader && n.Err() == nil && len(n.configuration().Servers) > 1 {
 		hand, cancel := context.WithTimeout(ctx, closeWait)

@@ -37,9 +37,13 @@ func (n *Node) propose(ctx context.Context, actor fsm.Actor, body fsm.Body, ever
 	if err != nil {
 		return 0, err
 	}
+	m := methodProposeQuick
+	if everyone {
+		m = methodPropose
+	}
 	var index uint64
 	err = n.untilKnown(ctx, func(ctx context.Context) (err error) {
-		index, err = n.viaLeader(ctx, methodPropose, &proposeRequest{Command: encoded, Everyone: everyone},
+		index, err = n.viaLeader(ctx, m, &proposeRequest{Command: encoded},
 			func(l *leadership) (uint64, error) { return l.propose(ctx, encoded, everyone) })
 		return err
 	})

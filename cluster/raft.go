@@ -35,7 +35,7 @@ type raftNode struct {
 }
 
 // startRaft opens raft's stores and starts it on the peer port.
-func startRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine) (*raftNode, error) {
+func startRaft(c *Config, log hclog.Logger, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine) (*raftNode, error) {
 	base := filepath.Join(c.DataDir, raftDir)
 	if err := makeDir(c.FS, base); err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func startRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stat
 		return nil, err
 	}
 	guarded := newWatchdog(stores, c.Tuning.DiskStall, sm.failed)
-	r, err := newRaft(c, t, dir, m, sm, guarded)
+	r, err := newRaft(c, log, t, dir, m, sm, guarded)
 	if err != nil {
 		stores.Close()
 		return nil, err
@@ -53,7 +53,7 @@ func startRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stat
 	return r, nil
 }
 
-func newRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine, stores RaftStores) (*raftNode, error) {
+func newRaft(c *Config, log hclog.Logger, t *transport, dir *directory, m *fsm.Machine, sm *stateMachine, stores RaftStores) (*raftNode, error) {
 	snapshots, err := openSnapshots(c.FS, filepath.Join(c.DataDir, raftDir, snapshotsDir), m, c.Logger)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,6 @@ func newRaft(c *Config, t *transport, dir *directory, m *fsm.Machine, sm *stateM
 	if err != nil {
 		return nil, err
 	}
-	log := raftLogger(c.Logger)
 	nt := newNoticeTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider:   addressProvider{dir},
 		Logger:                  log,

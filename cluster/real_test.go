@@ -72,11 +72,10 @@ func TestThreeNodesOverTCPWithTLSAndGossipLeaveNothingBehind(t *testing.T) {
 	gossip := freePorts(t, 3)
 	var nodes []*real
 	for i := range 3 {
-		name, certs := fmt.Sprintf("n%d", i+1), t.TempDir()
-		ca.issue(certs, name)
+		name := fmt.Sprintf("n%d", i+1)
 		nodes = append(nodes, &real{config: Config{
 			Name: name, DataDir: t.TempDir(), PeerAddr: "127.0.0.1:0", GossipAddr: gossip[i], Join: gossip,
-			BootstrapExpect: 3, TLS: loadFrom(certs), GossipKey: bytes.Repeat([]byte{7}, 32), Logger: testLogger(),
+			BootstrapExpect: 3, TLS: ca.issue(name), GossipKey: bytes.Repeat([]byte{7}, 32), Logger: testLogger(),
 		}})
 	}
 	for _, n := range nodes {

@@ -35,13 +35,13 @@ const (
 // accepts whoever answers there.
 type target struct{ name, addr string }
 
-// rpcClient keeps one connection per target, made when first needed.
+// rpcClient keeps one connection per target and lane, made when first needed.
 type rpcClient struct {
-	dial func(ctx context.Context, to target) (net.Conn, welcome, error)
+	dial func(ctx context.Context, lane purpose, to target) (net.Conn, welcome, error)
 
 	mu     sync.Mutex
 	closed bool
-	lines  map[target]*line
+	lines  map[lineKey]*line
 	wg     sync.WaitGroup
 }
 
@@ -50,7 +50,12 @@ var errConnOver = errors.New("the connection is over")
 
 var errSilent = errors.New("the peer is silent")
 
-// line is the connection to a target, or the attempt to make one.
+type lineKey struct {
+	to   target
+	lane purpose
+}
+
+// line is the connection to a target in one lane, or the attempt to make one.
 type line struct {
 	conn    *rpcConn
 	dialing chan struct{} // closed when the attempt is over; nil if none is under way
@@ -59,8 +64,8 @@ type line struct {
 	usedAt  time.Time
 }
 
-func newRPCClient(dial func(context.Context, target) (net.Conn, welcome, error)) *rpcClient {
-	return &rpcClient{dial: dial, lines: make(map[target]*line)}
+func newRPCClient(dial func(context.Context, purpose, target) (net.Conn, welcome, error)) *rpcClient {
+	return &rpcClient{dial: dial, lines: make(map[lineKey]*line)}
 }
 
 // call sends a request and decodes its answer into reply (nil: it is dropped).
@@ -84,7 +89,7 @@ func (c *rpcClient) call(ctx context.Context, to target, m method, req, reply an
 // callRaw is call on encoded bodies. It also returns who answered.
 func (c *rpcClient) callRaw(ctx context.Context, to target, m method, body []byte) ([]byte, welcome, error) {
 	for {
-		conn, err := c.connect(ctx, to)
+		conn, err := c.connect(ctx, lineKey{to, laneOf(m)})
 		if err != nil {
 			return nil, welcome{}, fmt.Errorf("%w: %s: %w", enforcer.ErrUnreachable, to.addr, err)
 		}
@@ -97,20 +102,20 @@ func (c *rpcClient) callRaw(ctx context.Context, to target, m method, body []byt
 	}
 }
 
-// connect returns the target's connection, making it if need be. An attempt goes
+// connect returns the connection of key, making it if need be. An attempt goes
 // on when the caller gives up, so that the next caller finds it made.
-func (c *rpcClient) connect(ctx context.Context, to target) (*rpcConn, error) {
+func (c *rpcClient) connect(ctx context.Context, key lineKey) (*rpcConn, error) {
 	for {
 		c.mu.Lock()
 		if c.closed {
 			c.mu.Unlock()
 			return nil, ErrStopped
 		}
-		l := c.lines[to]
+		l := c.lines[key]
 		if l == nil {
 			c.sweep()
 			l = &line{}
-			c.lines[to] = l
+			c.lines[key] = l
 		}
 		l.usedAt = time.Now()
 		if l.conn != nil && l.conn.alive() {
@@ -124,7 +129,7 @@ func (c *rpcClient) connect(ctx context.Context, to target) (*rpcConn, error) {
 			}
 			l.dialing = make(chan struct{})
 			c.wg.Add(1)
-			go c.open(to, l)
+			go c.open(key, l)
 		}
 		dialing := l.dialing
 		c.mu.Unlock()
@@ -137,10 +142,10 @@ func (c *rpcClient) connect(ctx context.Context, to target) (*rpcConn, error) {
 }
 
 // open makes a line's connection and serves it until it ends.
-func (c *rpcClient) open(to target, l *line) {
+func (c *rpcClient) open(key lineKey, l *line) {
 	defer c.wg.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	conn, peer, err := c.dial(ctx, to)
+	conn, peer, err := c.dial(ctx, key.lane, key.to)
 	cancel()
 
 	c.mu.Lock()
@@ -165,12 +170,12 @@ func (c *rpcClient) open(to target, l *line) {
 
 // sweep closes lines that nobody used for a while. c.mu is held.
 func (c *rpcClient) sweep() {
-	for to, l := range c.lines {
+	for key, l := range c.lines {
 		if l.dialing == nil && time.Since(l.usedAt) > idleAfter {
 			if l.conn != nil {
 				l.conn.conn.Close()
 			}
-			delete(c.lines, to)
+			delete(c.lines, key)
 		}
 	}
 }

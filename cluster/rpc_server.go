@@ -17,7 +17,7 @@ const (
 	// in work; beyond either it is not read from, which the caller feels.
 	maxRequestsPerConn     = 1024
 	maxRequestBytesPerConn = 4 * maxPayloadBytes
-	// maxRequests bounds what the node has in work from all connections; more is refused.
+	// maxRequests bounds what the node has in work from all connections of one lane; more is refused.
 	maxRequests = 8192
 )
 
@@ -25,17 +25,22 @@ const (
 type caller struct {
 	name string
 	run  string
+	lane purpose // what its connection is for
 }
 
 // rpcServer answers the requests of peers' connections.
 type rpcServer struct {
 	handle func(ctx context.Context, from caller, m method, body []byte) ([]byte, error)
 	log    *slog.Logger
-	slots  chan struct{}
+	slots  map[purpose]chan struct{} // by lane
 }
 
 func newRPCServer(log *slog.Logger, handle func(context.Context, caller, method, []byte) ([]byte, error)) *rpcServer {
-	return &rpcServer{handle: handle, log: log, slots: make(chan struct{}, maxRequests)}
+	s := &rpcServer{handle: handle, log: log, slots: make(map[purpose]chan struct{})}
+	for _, lane := range []purpose{forRPC, forLeases, forSessions} {
+		s.slots[lane] = make(chan struct{}, maxRequests)
+	}
+	return s
 }
 
 // serve answers requests until the connection or ctx ends. It returns when every
@@ -52,6 +57,7 @@ func (s *rpcServer) serve(ctx context.Context, conn net.Conn, from caller) {
 		writer.run(ctx.Done())
 		conn.Close()
 	})
+	slots := s.slots[from.lane]
 	room := newRoom(maxRequestsPerConn, maxRequestBytesPerConn)
 	stop := context.AfterFunc(ctx, room.close)
 	defer stop()
@@ -72,7 +78,7 @@ func (s *rpcServer) serve(ctx context.Context, conn net.Conn, from caller) {
 			return
 		}
 		select {
-		case s.slots <- struct{}{}:
+		case slots <- struct{}{}:
 		default:
 			room.leave(len(f.payload))
 			s.answer(writer, conn, f.call, nil, errOverloaded)
@@ -80,7 +86,7 @@ func (s *rpcServer) serve(ctx context.Context, conn net.Conn, from caller) {
 		}
 		wg.Go(func() {
 			defer room.leave(len(f.payload))
-			defer func() { <-s.slots }()
+			defer func() { <-slots }()
 			ctx, cancel := context.WithTimeout(ctx, f.timeout)
 			defer cancel()
 			body, err := s.handle(ctx, from, f.method, f.payload)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 type link struct {
 	net    *memnet.Network
 	client *rpcClient
+	server *rpcServer
 	dials  atomic.Int32
 	stop   func()
 }
@@ -33,6 +35,7 @@ func newLink(t *testing.T, handle func(ctx context.Context, body []byte) ([]byte
 	server := newRPCServer(testLogger(), func(ctx context.Context, _ caller, _ method, body []byte) ([]byte, error) {
 		return handle(ctx, body)
 	})
+	l.server = server
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -44,13 +47,19 @@ func newLink(t *testing.T, handle func(ctx context.Context, body []byte) ([]byte
 			wg.Go(func() {
 				stop := context.AfterFunc(ctx, func() { c.Close() })
 				defer stop()
-				server.serve(ctx, c, caller{name: "a"})
+				var lane [1]byte
+				if _, err := io.ReadFull(c, lane[:]); err == nil {
+					server.serve(ctx, c, caller{name: "a", lane: purpose(lane[0])})
+				}
 			})
 		}
 	})
-	l.client = newRPCClient(func(ctx context.Context, to target) (net.Conn, welcome, error) {
+	l.client = newRPCClient(func(ctx context.Context, lane purpose, to target) (net.Conn, welcome, error) {
 		l.dials.Add(1)
 		c, err := l.net.Host("a").Dial(ctx, to.addr)
+		if err == nil {
+			_, err = c.Write([]byte{byte(lane)}) // for the hello of the peer port
+		}
 		return c, welcome{Name: to.name}, err
 	})
 	l.stop = func() {

@@ -5,87 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"slices"
-	"sync"
-	"time"
 )
-
-// LoadTLS returns a source of the peer port's TLS configuration: the node's
-// certificate and key, and the authority that signs every node's certificate, all
-// PEM files. Changed files are noticed at the next handshake, within tlsRecheck;
-// while they cannot be loaded (half written, say) the last good ones stay in use.
-// The source fails only if none ever loaded. It may be called concurrently.
-func LoadTLS(caFile, certFile, keyFile string) func() (*tls.Config, error) {
-	f := &tlsFiles{ca: caFile, cert: certFile, key: keyFile}
-	return f.config
-}
-
-// tlsRecheck is how long files are taken as unchanged.
-const tlsRecheck = time.Second
-
-type tlsFiles struct {
-	ca, cert, key string
-
-	mu      sync.Mutex
-	checked time.Time
-	seen    [3]fileVersion // as loaded
-	warned  [3]fileVersion // as last complained about
-	current *tls.Config
-}
-
-type fileVersion struct {
-	modified time.Time
-	size     int64
-}
-
-func (f *tlsFiles) config() (*tls.Config, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.current != nil && time.Since(f.checked) < tlsRecheck {
-		return f.current, nil
-	}
-	f.checked = time.Now()
-	var now [3]fileVersion
-	for i, name := range []string{f.ca, f.cert, f.key} {
-		if info, err := os.Stat(name); err == nil {
-			now[i] = fileVersion{info.ModTime(), info.Size()}
-		}
-	}
-	if f.current != nil && now == f.seen {
-		return f.current, nil
-	}
-	c, err := f.load()
-	if err != nil {
-		if f.current == nil {
-			return nil, err
-		}
-		if now != f.warned {
-			f.warned = now
-			slog.Warn("changed TLS files cannot be loaded; the previous ones stay in use", "error", err)
-		}
-		return f.current, nil
-	}
-	f.seen, f.current = now, c
-	return c, nil
-}
-
-func (f *tlsFiles) load() (*tls.Config, error) {
-	pem, err := os.ReadFile(f.ca)
-	if err != nil {
-		return nil, fmt.Errorf("read the certificate authority: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", f.ca)
-	}
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-	if err != nil {
-		return nil, fmt.Errorf("load the node's certificate: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, ClientCAs: pool}, nil
-}
 
 // serverTLS is base made fit for the peer port's listening side: both
 // protocols, and a client certificate signed by the authority.

@@ -8,13 +8,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +24,6 @@ import (
 type authority struct {
 	t    *testing.T
 	cert *x509.Certificate
-	der  []byte
 	key  *ecdsa.PrivateKey
 }
 
@@ -49,17 +46,20 @@ func newAuthority(t *testing.T) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &authority{t, cert, der, key}
+	return &authority{t, cert, key}
 }
 
-// issue writes ca.pem, cert.pem and key.pem for a node into dir.
-func (a *authority) issue(dir, node string) {
+// issue makes a node's certificate and returns a source of the configuration with it.
+func (a *authority) issue(node string) func() (*tls.Config, error) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		a.t.Fatal(err)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: serial, DNSNames: []string{node},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -68,23 +68,10 @@ func (a *authority) issue(dir, node string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		"ca.pem":   {Type: "CERTIFICATE", Bytes: a.der},
-		"cert.pem": {Type: "CERTIFICATE", Bytes: der},
-		"key.pem":  {Type: "PRIVATE KEY", Bytes: pkcs8},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-}
-
-func loadFrom(dir string) func() (*tls.Config, error) {
-	return LoadTLS(filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	c := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ClientCAs: pool}
+	return func() (*tls.Config, error) { return c, nil }
 }
 
 // port is a peer port without a node behind it.
@@ -110,11 +97,7 @@ func port(t *testing.T, net_ *memnet.Network, name, claims string, source func()
 func TestPeerPortAdmitsOnlyCertifiedNodesUnderTheirOwnName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca, strangers := newAuthority(t), newAuthority(t)
-		source := func(a *authority, node string) func() (*tls.Config, error) {
-			dir := t.TempDir()
-			a.issue(dir, node)
-			return loadFrom(dir)
-		}
+		source := (*authority).issue
 		n := memnet.New()
 		server := port(t, n, "n1", "n1", source(ca, "n1"))
 		for _, c := range []struct {
@@ -206,41 +189,30 @@ func TestSilentCallerIsDropped(t *testing.T) {
 	})
 }
 
-func TestCertificatesAreReloadedAndBrokenOnesIgnored(t *testing.T) {
-	dir := t.TempDir()
-	ca := newAuthority(t)
-	load := loadFrom(dir)
-	if _, err := load(); err == nil {
-		t.Fatal("missing files were loaded")
-	}
-	ca.issue(dir, "n1")
-	serial := func() string {
-		t.Helper()
-		time.Sleep(tlsRecheck + 50*time.Millisecond)
-		c, err := load()
-		if err != nil {
-			t.Fatal(err)
+func TestRenewedCertificatesAreUsedByTheNextConnectionWithoutARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, renewed := newAuthority(t), newAuthority(t)
+		n := memnet.New()
+		var source atomic.Pointer[func() (*tls.Config, error)]
+		use := func(a *authority) { s := a.issue("n1"); source.Store(&s) }
+		use(old)
+		server := port(t, n, "n1", "n1", func() (*tls.Config, error) { return (*source.Load())() })
+		client := port(t, n, "n2", "n2", renewed.issue("n2"))
+		dial := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			conn, _, err := client.dial(ctx, forRPC, target{name: "n1", addr: server.advertise})
+			if err == nil {
+				conn.Close()
+			}
+			return err
 		}
-		leaf, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
-		if err != nil {
-			t.Fatal(err)
+		if err := dial(); err == nil {
+			t.Error("a node of another authority was let in")
 		}
-		return leaf.SerialNumber.String()
-	}
-	first := serial()
-	ca.issue(dir, "n1")
-	second := serial()
-	if first == second {
-		t.Error("the changed certificate was not noticed")
-	}
-	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("-----BEGIN"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := serial(); got != second {
-		t.Error("a broken certificate replaced a good one")
-	}
-	ca.issue(dir, "n1")
-	if got := serial(); got == second {
-		t.Error("the repaired certificate was not noticed")
-	}
+		use(renewed)
+		if err := dial(); err != nil {
+			t.Errorf("after the renewal: %v", err)
+		}
+	})
 }

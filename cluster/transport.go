@@ -122,7 +122,7 @@ func (t *transport) accept(conn *trackedConn) {
 		}
 		return
 	}
-	t.serve(t.ctx, secure, caller{name: h.Name, run: h.Run})
+	t.serve(t.ctx, secure, caller{name: h.Name, run: h.Run, lane: p})
 	conn.Close()
 }
 
@@ -164,7 +164,7 @@ func (t *transport) greet(conn *trackedConn) (h hello, p purpose, secure net.Con
 
 // judge decides whether a caller is let in.
 func (t *transport) judge(p purpose, h *hello, state *tls.ConnectionState) error {
-	if p != forRaft && p != forRPC {
+	if !p.known() {
 		return fmt.Errorf("%w: purpose %d", errHello, p)
 	}
 	if t.tls != nil {
