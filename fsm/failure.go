@@ -98,6 +98,10 @@ func calledByUs() bool {
 	}
 }
 
+// nothingToFlush recognizes how Pebble ends a flush whose memtables hold nothing to
+// write, as the first one of a new store. It exports no error for it.
+func nothingToFlush(err error) bool { return err != nil && err.Error() == "pebble: empty table" }
+
 // listener reports what Pebble's background work meets.
 func (f *failure) listener() *pebble.EventListener {
 	failed := func(what string, err error) {
@@ -111,8 +115,12 @@ func (f *failure) listener() *pebble.EventListener {
 			f.set(fmt.Errorf("the store is damaged in %s: %w", i.Path, i.Details))
 		},
 		CompactionEnd: func(i pebble.CompactionInfo) { failed("compaction", i.Err) },
-		FlushEnd:      func(i pebble.FlushInfo) { failed("flush", i.Err) },
-		DiskSlow:      func(i pebble.DiskSlowInfo) { f.log.Warn("state store", "event", "disk slow", "detail", i.String()) },
+		FlushEnd: func(i pebble.FlushInfo) {
+			if !nothingToFlush(i.Err) {
+				failed("flush", i.Err)
+			}
+		},
+		DiskSlow: func(i pebble.DiskSlowInfo) { f.log.Warn("state store", "event", "disk slow", "detail", i.String()) },
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			f.log.Warn("state store", "event", "write stall", "reason", i.Reason)
 		},
