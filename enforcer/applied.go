@@ -43,9 +43,6 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	if c.Full || c.Tokens {
 		e.tokens.forget()
 	}
-	if c.Full || c.Prices {
-		e.forgetPrices()
-	}
 	cat := e.catalog.Load()
 	for _, account := range c.Config {
 		cat.forget(account)
@@ -120,11 +117,15 @@ func (e *Enforcer) collectEvent(ev *fsm.EventApplied, cs changes, ended []resID)
 // or as a holder, and reports whether that was anything.
 func (e *Enforcer) collectReservation(id resID, ev *fsm.EventApplied, cs changes) (ended bool) {
 	if id.node != e.c.Node {
-		holds, ok := e.draws.settle(id, e.now(), func(h Hold) bool { return e.owns(ev.Account, h.Budget) })
-		for _, h := range holds {
+		d := e.draws.settle(id, e.now(), func(h Hold) bool { return e.owns(ev.Account, h.Budget) })
+		if d == nil {
+			return false
+		}
+		for _, h := range d.holds {
 			cs.at(h.Budget).free(h.Amount)
 		}
-		return ok
+		e.firm(d)
+		return true
 	}
 	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
 		if r == nil || r.account != ev.Account {

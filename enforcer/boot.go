@@ -222,6 +222,7 @@ func (e *Enforcer) keepHouse(ctx context.Context) {
 			e.payDebts(ctx)
 		case now := <-ticker.C:
 			e.expire(now.UnixMilli())
+			e.firmOverdue(now.UnixMilli())
 			if now.Sub(swept) >= sweepEvery {
 				swept = now
 				e.sweep(now)
@@ -238,8 +239,8 @@ func (e *Enforcer) sweep(now time.Time) {
 		return !s.active.Load() && (ended || s.lastMoved < at-keepIdle.Milliseconds())
 	})
 	e.draws.age(at)
-	for id, holds := range e.draws.orphans(e.roster.Load().gone, at-removedDrawLife.Milliseconds()) {
-		e.giveDraw(id, holds)
+	for id, d := range e.draws.orphans(e.roster.Load().gone, at-removedDrawLife.Milliseconds()) {
+		e.giveDraw(id, d)
 	}
 }
 

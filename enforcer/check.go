@@ -68,9 +68,6 @@ func (e *Enforcer) read(c *Call, sc *scratch) (*accountPlans, error) {
 	if err := sc.deriveTokens(); err != nil {
 		return nil, err
 	}
-	if err := e.priceCall(c, sc); err != nil {
-		return nil, err
-	}
 	for _, id := range c.Entities {
 		if len(id) == 0 || len(id) > fsm.MaxIDBytes {
 			return nil, &RequestError{Field: "entities", Message: fmt.Sprintf("an id is 1 to %d bytes", fsm.MaxIDBytes)}
@@ -172,8 +169,31 @@ func (sc *scratch) fit(e *Enforcer, reserve bool) bool {
 }
 
 // hold sets aside every target on this node, all or none; with skipDrawn all
-// but those that another node is to set aside.
+// but those that another node is to set aside. Then what is set aside is undecided
+// until decided is called.
 func (sc *scratch) hold(e *Enforcer, skipDrawn bool) bool {
+	n, ok := sc.takeAll(e, skipDrawn)
+	if !ok {
+		sc.unhold(e, n, skipDrawn)
+	}
+	if !ok || !skipDrawn {
+		sc.decided(e)
+	}
+	return ok
+}
+
+// decided ends what takeAll has begun.
+func (sc *scratch) decided(e *Enforcer) {
+	for i := range sc.targets {
+		if t := &sc.targets[i]; t.undecided != 0 {
+			e.decided(t.slot, t.undecided)
+			t.undecided = 0
+		}
+	}
+}
+
+// takeAll takes what hold sets aside. If one target has no room, n are taken before it.
+func (sc *scratch) takeAll(e *Enforcer, skipDrawn bool) (n int, ok bool) {
 	for i := range sc.targets {
 		t := &sc.targets[i]
 		if t.amount == 0 || (skipDrawn && t.drawn != 0) {
@@ -181,6 +201,10 @@ func (sc *scratch) hold(e *Enforcer, skipDrawn bool) bool {
 		}
 		var ok bool
 		if t.slot.kind.Load() == kindLeased {
+			if len(sc.targets) > 1 {
+				t.undecided = t.amount
+				t.slot.undecide(t.amount)
+			}
 			var left int64
 			if left, ok = t.slot.take(t.amount); ok && left < t.slot.low.Load() {
 				e.agent.attend(t.slot)
@@ -189,17 +213,16 @@ func (sc *scratch) hold(e *Enforcer, skipDrawn bool) bool {
 			ok = t.slot.takeAnyway(t.amount)
 		}
 		if !ok {
-			sc.unhold(e, i, skipDrawn)
-			return false
+			return i, false
 		}
 		if !t.slot.active.Load() {
 			e.agent.activate(t.slot)
 		}
 	}
-	return true
+	return len(sc.targets), true
 }
 
-// unhold undoes hold for the first n targets.
+// unhold gives back what takeAll has taken for the first n targets.
 func (sc *scratch) unhold(e *Enforcer, n int, skipDrawn bool) {
 	for i := range sc.targets[:n] {
 		if t := &sc.targets[i]; t.amount != 0 && !(skipDrawn && t.drawn != 0) {

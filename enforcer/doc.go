@@ -6,11 +6,11 @@
 // much a node may hold (fsm does).
 //
 // A check's way: check.go reads the call, plan.go and match.go find what it
-// charges, book.go the slots, slot.go takes, judge.go says why not, queue.go
-// waits, draw.go asks another node (holder.go answers there, drawlife.go keeps the
-// two of one mind, recall.go asks for what a crash of the machine has made a
-// holder forget), reserve.go and reservation.go keep what is held, decision.go
-// fills the answer.
+// charges, book.go the slots, slot.go takes, undecided.go keeps half-done calls out
+// of proofs, judge.go says why not, queue.go waits, draw.go asks another node
+// (holder.go answers there, drawlife.go keeps the two of one mind, recall.go asks
+// for what a crash of the machine has made a holder forget), reserve.go and
+// reservation.go keep what is held, decision.go fills the answer.
 //
 // What happens comes in through applied.go; agent.go sends what want.go decides;
 // notices.go sees cancels and confirms through; transit.go waits until what was

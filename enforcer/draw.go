@@ -55,8 +55,23 @@ func (g *drawing) cancel() {
 	}
 }
 
-// kept says that what was drawn belongs to a reservation now.
-func (g *drawing) kept() { g.id = resID{} }
+// kept says that what was drawn belongs to a reservation now. All holders but the
+// last were asked while the call was undecided: they are told.
+func (g *drawing) kept() {
+	if g.id == (resID{}) {
+		return
+	}
+	last := fsm.NodeNum(0)
+	for _, h := range g.held {
+		last = max(last, h.On)
+	}
+	for _, h := range g.held {
+		if h.On != last {
+			g.e.notices.firm(g.id, h.On)
+		}
+	}
+	g.id = resID{}
+}
 
 // decideElsewhere tries once. done is false if the call must be judged anew: the
 // holder has changed, could not answer, or something here was taken meanwhile.
@@ -71,8 +86,7 @@ func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc
 		if !sc.hold(e, true) {
 			return false, nil
 		}
-		sc.tentative(1)
-		defer sc.tentative(-1)
+		defer sc.decided(e)
 		text = drawn.ask(sc).String()
 	}
 	e.counters.Drawn.Add(1)
@@ -106,16 +120,8 @@ func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc
 // drawLost is the outcome of a draw that no answer came to. It never crosses the network.
 const drawLost DrawStatus = 255
 
-// tentative marks what is held here as taken for the time of a draw only, or ends that.
-func (sc *scratch) tentative(sign int64) {
-	for i := range sc.targets {
-		if t := &sc.targets[i]; t.drawn == 0 {
-			t.slot.tentative.Add(sign * t.amount)
-		}
-	}
-}
-
-// drawAll asks each holder in turn until one does not say yes. t is a target
+// drawAll asks each holder in turn until one does not say yes. The last one's yes
+// decides the call; what the others set aside is undecided until they are told. t is a target
 // that decided, with the holder's proof if it refused.
 func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string, ttl int64, until time.Time) (status DrawStatus, t *target, p proof) {
 	var asked fsm.NodeNum
@@ -131,7 +137,8 @@ func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string,
 			return DrawOK, t, p
 		}
 		asked = next
-		reply, err := e.drawOn(ctx, sc, reservation, ttl, next, until)
+		last := !slices.ContainsFunc(sc.targets, func(t target) bool { return t.drawn > next })
+		reply, err := e.drawOn(ctx, sc, reservation, ttl, next, !last, until)
 		if err != nil {
 			return drawLost, t, p
 		}
@@ -151,8 +158,8 @@ func (e *Enforcer) drawAll(ctx context.Context, sc *scratch, reservation string,
 }
 
 // drawOn sends one draw to one holder.
-func (e *Enforcer) drawOn(ctx context.Context, sc *scratch, reservation string, ttl int64, holder fsm.NodeNum, until time.Time) (reply DrawReply, err error) {
-	req := &DrawRequest{Reservation: reservation, Origin: e.c.Node, Boot: e.boot.Load(), WaitMS: drawWait.Milliseconds(), TTLMS: ttl}
+func (e *Enforcer) drawOn(ctx context.Context, sc *scratch, reservation string, ttl int64, holder fsm.NodeNum, undecided bool, until time.Time) (reply DrawReply, err error) {
+	req := &DrawRequest{Reservation: reservation, Origin: e.c.Node, Boot: e.boot.Load(), WaitMS: drawWait.Milliseconds(), TTLMS: ttl, Undecided: undecided}
 	session := e.roster.Load().boots[holder]
 	for i := range sc.targets {
 		if t := &sc.targets[i]; t.drawn == holder {

@@ -33,6 +33,15 @@ func (e *Enforcer) Handle(ctx context.Context, from fsm.NodeNum, method Method, 
 			e.handleConfirm(req)
 			return &Empty{}, nil
 		})
+	case MethodFirm:
+		return answer(body, func(req *FirmRequest) (*Empty, error) {
+			id, ok := parseResID([]byte(req.Reservation))
+			if !ok || id.node != from {
+				return nil, fmt.Errorf("node %d makes a draw firm that is not its own", from)
+			}
+			e.firm(e.draws.find(id))
+			return &Empty{}, nil
+		})
 	case MethodExtend:
 		return answer(body, func(req *ExtendRequest) (*ExtendReply, error) {
 			id, ok := parseResID([]byte(req.Reservation))

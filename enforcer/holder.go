@@ -18,10 +18,11 @@ import (
 // drawTable holds what this node has set aside for others, and which draws are
 // over, in case their requests come once more.
 type drawTable struct {
-	mu    sync.Mutex
-	byID  map[resID]*heldDraw
-	over  map[resID]int64        // settled, cancelled → when that may be forgotten, Unix milliseconds
-	boots map[fsm.NodeNum]uint64 // newest session each origin has synced
+	mu        sync.Mutex
+	byID      map[resID]*heldDraw
+	undecided []*heldDraw            // as they came; see firmOverdue
+	over      map[resID]int64        // settled, cancelled → when that may be forgotten, Unix milliseconds
+	boots     map[fsm.NodeNum]uint64 // newest session each origin has synced
 }
 
 // heldDraw is one draw. Its holds shrink when the origin confirms the real
@@ -33,6 +34,13 @@ type heldDraw struct {
 	made   bool
 	since  int64 // when it was begun or restored, Unix milliseconds
 	holds  []Hold
+	// undecided is where the holds stand, while others are still asked after this node; nil: they will stay.
+	undecided []undecidedHold
+}
+
+type undecidedHold struct {
+	s      *slot
+	amount int64
 }
 
 const (
@@ -47,6 +55,10 @@ const (
 	maxDrawsOver = 1 << 18
 	// maxDrawWait bounds how long a draw may be queued here, whatever it asks for.
 	maxDrawWait = time.Second
+	// undecidedLife is how long a draw may be undecided. A call lives for AskWait, and
+	// what became of it goes out again every noticeAgain. Beyond this its origin is
+	// cut off or dead, and what it has drawn counts as held like everything that is in doubt.
+	undecidedLife = time.Second
 )
 
 func newDrawTable() *drawTable {
@@ -72,14 +84,55 @@ func (t *drawTable) begin(id resID, boot uint64) (d *heldDraw, made bool) {
 
 // finish makes a draw begun with begin. It fails if the draw was cancelled or
 // settled meanwhile, or its origin has begun a new session.
-func (t *drawTable) finish(id resID, d *heldDraw, holds []Hold) bool {
+func (t *drawTable) finish(id resID, d *heldDraw, holds []Hold, undecided []undecidedHold) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byID[id] != d || d.boot < t.boots[d.origin] {
 		return false
 	}
-	d.made, d.holds = true, holds
+	d.made, d.holds, d.undecided = true, holds, undecided
+	if undecided != nil {
+		d.since = time.Now().UnixMilli()
+		t.undecided = append(t.undecided, d)
+	}
 	return true
+}
+
+// find returns a draw, or nil.
+func (t *drawTable) find(id resID) *heldDraw {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byID[id]
+}
+
+// firm ends that a draw is undecided. d may be nil.
+func (e *Enforcer) firm(d *heldDraw) {
+	if d == nil {
+		return
+	}
+	e.draws.mu.Lock()
+	undecided := d.undecided
+	d.undecided = nil
+	e.draws.mu.Unlock()
+	for _, u := range undecided {
+		e.decided(u.s, u.amount)
+	}
+}
+
+// firmOverdue makes the draws firm that have been undecided for too long.
+func (e *Enforcer) firmOverdue(now int64) {
+	t := e.draws
+	t.mu.Lock()
+	n := 0
+	for n < len(t.undecided) && t.undecided[n].since <= now-undecidedLife.Milliseconds() {
+		n++
+	}
+	overdue := slices.Clone(t.undecided[:n])
+	t.undecided = dropFront(t.undecided, n)
+	t.mu.Unlock()
+	for _, d := range overdue {
+		e.firm(d)
+	}
 }
 
 // abandon gives up a place kept with begin.
@@ -91,33 +144,30 @@ func (t *drawTable) abandon(id resID, d *heldDraw) {
 	}
 }
 
-// remove takes a draw out and returns its holds, which the caller then owns.
-func (t *drawTable) remove(id resID) []Hold {
+// remove takes a draw out and returns it, or nil. The caller then owns its holds.
+func (t *drawTable) remove(id resID) *heldDraw {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.byID[id]
-	if d == nil {
-		return nil
-	}
 	delete(t.byID, id)
-	return d.holds
+	return d
 }
 
 // settle is remove for a draw whose holds are all owned by the event's account.
-func (t *drawTable) settle(id resID, now int64, owned func(Hold) bool) (holds []Hold, ok bool) {
+func (t *drawTable) settle(id resID, now int64, owned func(Hold) bool) *heldDraw {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.byID[id]
 	if d == nil || slices.ContainsFunc(d.holds, func(h Hold) bool { return !owned(h) }) {
-		return nil, false
+		return nil
 	}
 	delete(t.byID, id)
 	t.over[id] = now + drawMemory.Milliseconds()
-	return d.holds, true
+	return d
 }
 
 // cancel is remove, and refuses the draw if it comes later.
-func (t *drawTable) cancel(id resID, now int64) []Hold {
+func (t *drawTable) cancel(id resID, now int64) *heldDraw {
 	t.mu.Lock()
 	t.over[id] = now + drawMemory.Milliseconds()
 	t.mu.Unlock()
@@ -150,13 +200,13 @@ func (t *drawTable) made() map[resID][]Hold {
 
 // orphans takes out the draws of nodes that were removed before a time: nobody
 // is left who could settle or cancel them.
-func (t *drawTable) orphans(gone map[fsm.NodeNum]int64, before int64) map[resID][]Hold {
+func (t *drawTable) orphans(gone map[fsm.NodeNum]int64, before int64) map[resID]*heldDraw {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make(map[resID][]Hold)
+	out := make(map[resID]*heldDraw)
 	for id, d := range t.byID {
 		if at, removed := gone[d.origin]; removed && at < before && d.made {
-			out[id] = d.holds
+			out[id] = d
 			delete(t.byID, id)
 		}
 	}
@@ -193,12 +243,21 @@ func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply 
 		e.draws.abandon(id, d)
 		return reply
 	}
+	var undecided []undecidedHold
+	if req.Undecided {
+		for i, s := range slots {
+			undecided = append(undecided, undecidedHold{s, req.Holds[i].Amount})
+		}
+	}
 	err := e.journal.draw(drawRecord{ID: id, Origin: req.Origin, Boot: req.Boot, Holds: req.Holds, Expires: until})
-	if err == nil && e.draws.finish(id, d, slices.Clone(req.Holds)) {
+	if err == nil && e.draws.finish(id, d, slices.Clone(req.Holds), undecided) {
 		return reply
 	}
 	e.draws.abandon(id, d)
 	e.giveHolds(slots, req.Holds)
+	for _, u := range undecided {
+		e.decided(u.s, u.amount)
+	}
 	if err != nil {
 		e.log.Warn("a draw could not be journaled", "error", err)
 	} else {
@@ -231,7 +290,7 @@ func (e *Enforcer) holdDraw(ctx context.Context, req *DrawRequest, keep bool) ([
 	}
 }
 
-// tryDraw decides a draw now. DrawUnavailable with a slot means: that one is short of need, wait for it.
+// tryDraw decides a draw now. What it sets aside of an undecided one is undecided. DrawUnavailable with a slot means: that one is short of need, wait for it.
 func (e *Enforcer) tryDraw(req *DrawRequest, keep bool) (slots []*slot, reply *DrawReply, wait *slot, need int64) {
 	slots = make([]*slot, len(req.Holds))
 	for i, h := range req.Holds {
@@ -264,14 +323,24 @@ func (e *Enforcer) tryDraw(req *DrawRequest, keep bool) (slots []*slot, reply *D
 	if !keep {
 		return slots, &DrawReply{Status: DrawOK}, nil, 0
 	}
+	decided := func(n int) {
+		for i, s := range slots[:n] {
+			e.decided(s, req.Holds[i].Amount)
+		}
+	}
 	for i, h := range req.Holds {
+		slots[i].undecide(h.Amount)
 		if left, ok := slots[i].take(h.Amount); !ok {
 			e.giveHolds(slots[:i], req.Holds[:i])
+			decided(i + 1)
 			return nil, &DrawReply{Status: DrawUnavailable}, slots[i], h.Amount
 		} else if left < slots[i].low.Load() {
 			e.agent.attend(slots[i])
 		}
 		e.agent.activate(slots[i])
+	}
+	if !req.Undecided {
+		decided(len(slots))
 	}
 	return slots, &DrawReply{Status: DrawOK}, nil, 0
 }
@@ -282,12 +351,13 @@ func (e *Enforcer) giveHolds(slots []*slot, holds []Hold) {
 	}
 }
 
-// giveDraw returns the holds of a draw that is no more.
-func (e *Enforcer) giveDraw(id resID, holds []Hold) {
-	if holds == nil {
+// giveDraw returns the holds of a draw that is no more, if it was made. d may be nil.
+func (e *Enforcer) giveDraw(id resID, d *heldDraw) {
+	if d == nil || !d.made {
 		return
 	}
-	e.giveAll(holds)
+	e.giveAll(d.holds)
+	e.firm(d)
 	e.journalEndDraw(id)
 }
 
@@ -323,11 +393,13 @@ func (e *Enforcer) handleConfirm(req *ConfirmRequest) {
 	}
 	var freed []Hold
 	e.draws.mu.Lock()
-	if d := e.draws.byID[id]; d != nil {
+	d := e.draws.byID[id]
+	if d != nil {
 		freed = d.shrink(req.Holds)
 	}
 	e.draws.mu.Unlock()
 	e.giveAll(freed)
+	e.firm(d)
 }
 
 // shrink lowers the holds to the amounts given and returns what is free.

@@ -25,7 +25,7 @@ type proof struct {
 //
 //	N1  limit − used − Σlease[dead] < a
 //	N5  this node holds the rest, every live node has given up what it had, and
-//	    free + avail + releasing + tentative < a
+//	    free + avail + releasing + undecided < a
 //
 // what N3 adds is another holder's N1 or N5. Anything else may still change.
 //
@@ -51,14 +51,11 @@ func (s *slot) judge(a int64, reserve bool) (verdict, proof) {
 	if s.elsewhere() {
 		return elsewhere, p
 	}
-	room := satAdd(s.freePool(), avail)
-	if !reserve && room >= a {
+	if !reserve && satAdd(s.freePool(), avail) >= a {
 		return fits, p
 	}
-	// What this node is giving back itself, as when it ends the consolidation, is
-	// room on its way, and what a call has taken while it draws elsewhere may be.
-	if room = satAdd(room, satAdd(s.releasing, s.tentative.Load())); s.b.Holder == s.me && s.allAck && room < a {
-		p.room, p.byHearsay = max(0, room), true
+	if refuses, room := s.proves(a); refuses {
+		p.room, p.byHearsay = room, true
 		return refused, p
 	}
 	return short, p

@@ -12,7 +12,9 @@ type target struct {
 	item   *planItem
 	slot   *slot
 	amount int64
-	drawn  fsm.NodeNum // the node that has set it aside; 0: nobody
+	// undecided is what is counted as such in the slot for this call.
+	undecided int64
+	drawn     fsm.NodeNum // the node that has set it aside; 0: nobody
 	// session is the one of that node that was asked. If it has begun another one by the
 	// time that the reservation is made, it may not know of the draw.
 	session uint64

@@ -9,7 +9,8 @@ import (
 )
 
 // notices are messages to holders that must get there: a cancel frees a draw, a
-// confirm shrinks it to what was used (rules N3 and N7). Each goes out at once
+// firm says that it is to stay, and a confirm shrinks it to what was used (rules N3
+// and N7). A later one to the same node replaces an earlier one. Each goes out at once
 // and again until it is answered. They are not durable: after a restart
 // SyncDraws says what the cancels would have said, and settlement what the
 // confirms would have.
@@ -27,10 +28,19 @@ type noticeKey struct {
 }
 
 type notice struct {
-	boot    uint64
-	confirm []Hold // nil: a cancel
+	kind    noticeKind
+	boot    uint64 // of a cancel
+	confirm []Hold
 	sent    time.Time
 }
+
+type noticeKind uint8
+
+const (
+	noticeCancel noticeKind = iota
+	noticeFirm
+	noticeConfirm
+)
 
 const (
 	maxNotices         = 1 << 16 // open at once; beyond it nothing more is drawn
@@ -63,7 +73,12 @@ func (n *notices) cancel(id resID, boot uint64, held []heldLine) {
 
 // confirm tells the other nodes what the event really used of their holds.
 func (n *notices) confirm(id resID, node fsm.NodeNum, used []Hold) {
-	n.put(noticeKey{id, node}, &notice{confirm: used})
+	n.put(noticeKey{id, node}, &notice{kind: noticeConfirm, confirm: used})
+}
+
+// firm tells another node that what is drawn there is to stay.
+func (n *notices) firm(id resID, node fsm.NodeNum) {
+	n.put(noticeKey{id, node}, &notice{kind: noticeFirm})
 }
 
 func (n *notices) put(key noticeKey, what *notice) {
@@ -76,11 +91,11 @@ func (n *notices) put(key noticeKey, what *notice) {
 	}
 }
 
-// settled forgets the confirms of a reservation whose event has been applied.
+// settled forgets the confirms and firms of a reservation whose event has been applied.
 func (n *notices) settled(id resID, node fsm.NodeNum) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if what := n.open[noticeKey{id, node}]; what != nil && what.confirm != nil {
+	if what := n.open[noticeKey{id, node}]; what != nil && what.kind != noticeCancel {
 		delete(n.open, noticeKey{id, node})
 	}
 }
@@ -133,9 +148,12 @@ func (n *notices) send(ctx context.Context, key noticeKey, what notice) {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
 	var err error
-	if what.confirm != nil {
+	switch what.kind {
+	case noticeConfirm:
 		err = n.e.peers.Call(ctx, key.node, MethodConfirm, &ConfirmRequest{Reservation: key.id.String(), Holds: what.confirm}, &Empty{})
-	} else {
+	case noticeFirm:
+		err = n.e.peers.Call(ctx, key.node, MethodFirm, &FirmRequest{Reservation: key.id.String()}, &Empty{})
+	default:
 		err = n.e.peers.Call(ctx, key.node, MethodCancel,
 			&CancelRequest{Reservation: key.id.String(), Origin: key.id.node, Boot: what.boot}, &Empty{})
 	}
@@ -145,7 +163,7 @@ func (n *notices) send(ctx context.Context, key noticeKey, what notice) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	// A later notice under the same key still has to go out.
-	if open := n.open[key]; open != nil && (open.confirm == nil) == (what.confirm == nil) {
+	if open := n.open[key]; open != nil && open.kind == what.kind {
 		delete(n.open, key)
 	}
 }

@@ -57,6 +57,7 @@ const (
 	MethodSyncDraws                   // SyncDrawsRequest → Empty, to anyone, by a node that has restarted
 	MethodKeepDraw                    // KeepDrawRequest → KeepDrawReply, to the holder, before an extension is answered
 	MethodLive                        // LiveRequest → LiveReply, to the origin of draws held for long
+	MethodFirm                        // FirmRequest → Empty, to the holder; repeated until answered
 	MethodDrawsOn                     // DrawsOnRequest → DrawsOnReply, to anyone, by a node whose machine has crashed
 )
 
@@ -77,8 +78,16 @@ type DrawRequest struct {
 	Origin      fsm.NodeNum `msgpack:"o"`
 	Boot        uint64      `msgpack:"e"` // the origin's session
 	Holds       []Hold      `msgpack:"h"`
-	WaitMS      int64       `msgpack:"w"`           // how long the holder may queue it
-	TTLMS       int64       `msgpack:"t,omitempty"` // how long the reservation may live from the sending on; 0 only without one
+	WaitMS      int64       `msgpack:"w"` // how long the holder may queue it
+	// Undecided: other holders are asked after this one, and it is cancelled if they refuse.
+	// Nobody is refused because of it before a FirmRequest comes, or some time has passed.
+	Undecided bool  `msgpack:"u,omitempty"`
+	TTLMS     int64 `msgpack:"t,omitempty"` // how long the reservation may live from the sending on; 0 only without one
+}
+
+// FirmRequest says that an undecided draw is to stay: every other holder has said yes, too.
+type FirmRequest struct {
+	Reservation string `msgpack:"r"`
 }
 
 // DrawStatus is a holder's answer.

@@ -36,6 +36,7 @@ type sim struct {
 	faults   faults
 	applying time.Duration // how far apply may lag
 	virtual  bool          // time is
+	calls    map[Method]int
 }
 
 // faults are what the network does to each message. Probabilities in percent.
@@ -55,7 +56,7 @@ type simNode struct {
 	cut  bool // cannot reach anyone
 	late bool // applies nothing
 	shut bool // no leader takes its events
-	deaf bool // no request of another enforcer reaches it
+	deaf bool // it answers no other enforcer
 	stop context.CancelFunc
 	done sync.WaitGroup
 
@@ -72,7 +73,7 @@ const simAccount = "acme"
 func newSim(t testing.TB, n int, seed uint64) *sim {
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), grew: make(chan struct{}),
-		outcomes: make(map[uint64]fsm.Outcome), heard: make(map[fsm.NodeNum]time.Time), leader: 1,
+		outcomes: make(map[uint64]fsm.Outcome), calls: make(map[Method]int), heard: make(map[fsm.NodeNum]time.Time), leader: 1,
 		applying: 2 * time.Millisecond, virtual: time.Now().Year() < 2020, // a bubble's clock starts in 2000
 	}
 	s.commit(fsm.Init{ClusterID: "sim", Shares: fsm.DefaultShares, MaxStalenessMS: fsm.DefaultMaxStaleness.Milliseconds()})
@@ -449,15 +450,16 @@ func (nd *simNode) Call(ctx context.Context, to fsm.NodeNum, method Method, req,
 		return err
 	}
 	s.travel()
-	if !s.reaches(nd, target) || target.is(&target.deaf) {
+	if !s.reaches(nd, target) {
 		return ErrUnreachable
 	}
-	if s.loses() {
+	if s.loses() || target.is(&target.deaf) {
 		<-ctx.Done()
 		return ErrUnknownOutcome
 	}
 	s.mu.Lock()
 	e := target.e
+	s.calls[method]++
 	s.mu.Unlock()
 	if s.repeats() {
 		time.AfterFunc(s.between(0, 50*time.Millisecond), func() { _, _ = e.Handle(context.Background(), nd.num, method, body) })

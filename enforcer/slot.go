@@ -39,10 +39,13 @@ type slot struct {
 
 	avail atomic.Int64
 	taken atomic.Int64 // admitted in all; the agent derives the rate from it
-	// tentative is the part of held that calls have taken which still draw on
-	// another node, and give back if that refuses.
-	tentative atomic.Int64
-	low       atomic.Int64 // below this much avail more is asked for at once
+	low   atomic.Int64 // below this much avail more is asked for at once
+
+	// began − ended is the part of held that is undecided: taken by calls that have
+	// yet to take from other budgets, here or on another node, and give it
+	// back if they cannot. Both only grow. See undecided.go.
+	began, ended atomic.Int64
+	doubted      atomic.Bool // somebody waits because of what is undecided
 
 	// Copies of terms for readers that take no lock. They may be a moment apart.
 	limit  atomic.Int64

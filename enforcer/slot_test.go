@@ -184,14 +184,14 @@ func TestADrawThatIsOverStaysOver(t *testing.T) {
 		{"cancelled while it was made", func(dt *drawTable) {
 			d, _ := dt.begin(id, 1)
 			dt.cancel(id, 0)
-			if dt.finish(id, d, nil) {
+			if dt.finish(id, d, nil, nil) {
 				t.Error("made in spite of its cancel")
 			}
 		}},
 		{"settled", func(dt *drawTable) {
 			d, _ := dt.begin(id, 1)
-			dt.finish(id, d, []Hold{{Amount: 1}})
-			if holds, ok := dt.settle(id, 0, all); !ok || len(holds) != 1 {
+			dt.finish(id, d, []Hold{{Amount: 1}}, nil)
+			if d := dt.settle(id, 0, all); d == nil || len(d.holds) != 1 {
 				t.Error("not settled")
 			}
 		}},
@@ -210,7 +210,7 @@ func TestADrawThatIsOverStaysOver(t *testing.T) {
 	if again, made := dt.begin(id, 1); again != nil || made {
 		t.Error("a repeat is answered before the first is journaled")
 	}
-	dt.finish(id, d, []Hold{{Amount: 1}})
+	dt.finish(id, d, []Hold{{Amount: 1}}, nil)
 	if again, made := dt.begin(id, 1); again != nil || !made {
 		t.Error("a repeat is not answered alike")
 	}
