@@ -13,7 +13,7 @@ func (a *api) accountRoutes() {
 	handle(a, route{method: http.MethodGet, path: "/v1/accounts", id: "list-accounts", tag: "accounts",
 		summary: "List accounts", reach: ofAny}, a.listAccounts)
 	handle(a, route{method: http.MethodPut, path: path, id: "put-account", tag: "accounts",
-		summary: "Create or rename an account", reach: ofAccount}, a.putAccount)
+		summary: "Create an account, or change its name or time zone", reach: ofAccount}, a.putAccount)
 	handle(a, route{method: http.MethodGet, path: path, id: "get-account", tag: "accounts",
 		summary: "Get an account", reach: ofAccount}, a.getAccount)
 	handle(a, route{method: http.MethodPost, path: path + "/freeze", id: "freeze-account", tag: "accounts",
@@ -57,7 +57,7 @@ func (a *api) putAccount(ctx context.Context, in *putAccountInput) (*answer[clie
 	if in.Body.ID != "" && in.Body.ID != in.Account {
 		return nil, invalidField("id", "is %q, but the path says %q", in.Body.ID, in.Account)
 	}
-	if err := a.propose(ctx, fsm.PutAccount{ID: in.Account, Name: in.Body.Name}); err != nil {
+	if err := a.propose(ctx, fsm.PutAccount{ID: in.Account, Name: in.Body.Name, Timezone: in.Body.Timezone}); err != nil {
 		return nil, err
 	}
 	return a.readAccount(in.Account)

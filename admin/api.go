@@ -76,6 +76,7 @@ func New(c Config) http.Handler {
 	a.balanceRoutes()
 	a.treeRoutes()
 	a.ledgerRoutes()
+	a.usageRoutes()
 	a.tokenRoutes()
 	a.auditRoutes()
 	a.memberRoutes()

@@ -36,6 +36,7 @@ var contract = []string{
 	"GET /v1/accounts/{account}/balances",
 	"GET /v1/accounts/{account}/tree",
 	"GET /v1/accounts/{account}/ledger",
+	"GET /v1/accounts/{account}/usage",
 	"GET /v1/audit",
 	"GET /v1/audit/verify",
 	"POST /v1/tokens",

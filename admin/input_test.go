@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
 )
@@ -136,6 +137,13 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"GET", "/v1/accounts/nowhere/balances", "", 404, ""},
 		{"GET", "/v1/accounts/nowhere/tree", "", 404, ""},
 		{"GET", "/v1/accounts/nowhere/ledger", "", 404, ""},
+		{"GET", "/v1/accounts/acme/usage?bucket=week", "", 400, "bucket"},
+		{"GET", "/v1/accounts/acme/usage?group_by=colour", "", 400, "group_by"},
+		{"GET", "/v1/accounts/acme/usage?group_by=entity,member", "", 400, "group_by"},
+		{"GET", "/v1/accounts/acme/usage?after=x", "", 400, "after"},
+		{"GET", "/v1/accounts/acme/usage?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "", 400, "to"},
+		{"GET", "/v1/accounts/nowhere/usage", "", 404, ""},
+		{"PUT", "/v1/accounts/acme", `{"name":"Acme","timezone":"Mars/Olympus"}`, 400, "timezone"},
 		{"POST", "/v1/accounts/nowhere/freeze", "", 404, ""},
 		{"GET", entities + "/nobody", "", 404, ""},
 		{"POST", entities + "/nobody/archive", "", 404, ""},
@@ -342,6 +350,7 @@ func TestBodyOverTheLimitIsTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
 	const size = 4 * maxBodyBytes
 	head := fmt.Sprintf("PUT /v1/accounts/acme HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", p.root, size)
 	if _, err := io.WriteString(c, head+strings.Repeat(" ", size)); err != nil {

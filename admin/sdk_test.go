@@ -47,7 +47,7 @@ func TestSDKAndServerSpeakTheSameLanguage(t *testing.T) {
 	ok("PutEntityTypes", err)
 	_, err = sdk.PutCapabilities(ctx, []client.Capability{{ID: "images", Unit: "image"}})
 	ok("PutCapabilities", err)
-	_, err = sdk.PutAccount(ctx, "globex", "Globex")
+	_, err = sdk.PutAccount(ctx, client.Account{ID: "globex", Name: "Globex"})
 	ok("PutAccount", err)
 	_, err = sdk.FreezeAccount(ctx, "globex")
 	ok("FreezeAccount", err)

@@ -48,7 +48,7 @@ func orNone[T any](s []T) []T {
 
 func wireAccount(x *fsm.Account) client.Account {
 	return client.Account{
-		ID: x.ID, Name: x.Name, Frozen: x.Frozen,
+		ID: x.ID, Name: x.Name, Timezone: x.Zone(), Frozen: x.Frozen,
 		CreatedAt: momentOrNull(x.CreatedAt), UpdatedAt: momentOrNull(x.UpdatedAt),
 	}
 }

@@ -30,9 +30,9 @@ func (a *Admin) Capabilities(ctx context.Context) iter.Seq2[Capability, error] {
 	return pages[Capability](ctx, a, "/v1/capabilities", nil)
 }
 
-// PutAccount creates or renames an account.
-func (a *Admin) PutAccount(ctx context.Context, id, name string) (Account, error) {
-	return write[Account](ctx, a, http.MethodPut, accountPath(id), repeatable, Account{Name: name})
+// PutAccount creates an account, or changes the name and, if given, the time zone of one.
+func (a *Admin) PutAccount(ctx context.Context, account Account) (Account, error) {
+	return write[Account](ctx, a, http.MethodPut, accountPath(account.ID), repeatable, Account{Name: account.Name, Timezone: account.Timezone})
 }
 
 // Account returns an account.

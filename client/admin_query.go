@@ -105,6 +105,37 @@ func (a *Admin) Ledger(ctx context.Context, account string, f LedgerFilter) iter
 	return pages[LedgerLine](ctx, a, accountPath(account)+"/ledger", f.query())
 }
 
+// UsageFilter says what Usage sums. Zero fields match all.
+type UsageFilter struct {
+	Bucket     string    // hour, day (if empty) or month, in the account's time zone
+	GroupBy    []string  // one of entity, entity_type, key and member; model; capability
+	From, To   time.Time // of the buckets' beginnings; To is exclusive
+	Entity     string    // it or, grouped by entity, also what hangs below it
+	EntityType string
+	Member     string
+	Model      string
+	Capability string
+}
+
+func (f UsageFilter) query() url.Values {
+	q := url.Values{}
+	setText(q, "bucket", f.Bucket)
+	setText(q, "group_by", strings.Join(f.GroupBy, ","))
+	setTime(q, "from", f.From)
+	setTime(q, "to", f.To)
+	setText(q, "entity", f.Entity)
+	setText(q, "entity_type", f.EntityType)
+	setText(q, "member", f.Member)
+	setText(q, "model", f.Model)
+	setText(q, "capability", f.Capability)
+	return q
+}
+
+// Usage lists sums of an account's ledger lines by bucket, and by group within it.
+func (a *Admin) Usage(ctx context.Context, account string, f UsageFilter) iter.Seq2[UsageSum, error] {
+	return pages[UsageSum](ctx, a, accountPath(account)+"/usage", f.query())
+}
+
 // The formats of ExportLedger.
 const (
 	CSV    = "text/csv"

@@ -83,7 +83,7 @@ func TestEveryCallGoesWhereTheContractSays(t *testing.T) {
 		},
 		`GET /v1/accounts/a%2Fb`: func(a *client.Admin) error { _, err := a.Account(ctx, "a/b"); return err },
 		`PUT /v1/accounts/acme {"name":"Acme","frozen":false}`: func(a *client.Admin) error {
-			_, err := a.PutAccount(ctx, "acme", "Acme")
+			_, err := a.PutAccount(ctx, client.Account{ID: "acme", Name: "Acme"})
 			return err
 		},
 		`POST /v1/accounts/acme/freeze`:   func(a *client.Admin) error { _, err := a.FreezeAccount(ctx, "acme"); return err },
@@ -246,7 +246,7 @@ func TestAPutIsRepeatedUntilItIsAnswered(t *testing.T) {
 		}
 		return 200, `{"id":"acme","name":"Acme","frozen":false}`
 	})
-	got, err := a.PutAccount(t.Context(), "acme", "Acme")
+	got, err := a.PutAccount(t.Context(), client.Account{ID: "acme", Name: "Acme"})
 	if err != nil || got.ID != "acme" || len(p.asked()) != 3 {
 		t.Errorf("%+v, %v after %d requests", got, err, len(p.asked()))
 	}

@@ -61,6 +61,7 @@ type Capabilities struct {
 type Account struct {
 	ID        string     `json:"id,omitempty" readOnly:"true"`
 	Name      string     `json:"name" minLength:"1"`
+	Timezone  string     `json:"timezone,omitempty" doc:"IANA name of the time zone that usage is summed in; UTC unless given; fixed once there are ledger lines"`
 	Frozen    bool       `json:"frozen" required:"false" readOnly:"true"`
 	CreatedAt *time.Time `json:"created_at,omitempty" readOnly:"true"`
 	UpdatedAt *time.Time `json:"updated_at,omitempty" readOnly:"true"`
@@ -206,6 +207,14 @@ type LedgerLine struct {
 	Late         bool              `json:"late"`
 	Unattributed bool              `json:"unattributed"`
 	Metadata     map[string]string `json:"metadata"`
+}
+
+// UsageSum is the sum of the ledger lines of one group in one bucket of time.
+type UsageSum struct {
+	Group  map[string]*string `json:"group" doc:"a value for each dimension of group_by; null where the events have none"`
+	Bucket time.Time          `json:"bucket" doc:"when the hour, day or month begins"`
+	Usage  map[string]int64   `json:"usage"`
+	Events int64              `json:"events"`
 }
 
 // Cluster is the answer of GET /v1/cluster.

@@ -15,7 +15,7 @@ type accountDocument struct {
 }
 
 func (a *Account) document() any {
-	return accountDocument{ID: a.ID, Name: a.Name, Frozen: a.Frozen, Timezone: a.zone(), CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt)}
+	return accountDocument{ID: a.ID, Name: a.Name, Frozen: a.Frozen, Timezone: a.Zone(), CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(a.UpdatedAt)}
 }
 
 type entityTypeDocument struct {

@@ -10,8 +10,8 @@ type Account struct {
 	UpdatedAt int64  `msgpack:"updated_at"`
 }
 
-// zone returns the name of the account's time zone.
-func (a *Account) zone() string {
+// Zone returns the name of the account's time zone.
+func (a *Account) Zone() string {
 	if a.Timezone == "" {
 		return "UTC"
 	}

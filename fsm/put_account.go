@@ -30,7 +30,7 @@ func (t *txn) applyPutAccount(c PutAccount) *Error {
 	case tn.Name == c.Name && tn.Timezone == c.Timezone:
 		return nil
 	case tn.Timezone != c.Timezone && tn.ledgerSeq > 0:
-		err := conflict("the time zone of account %q is %q and its usage of %d lines is summed by it; it can be changed only before the first line", c.ID, tn.zone(), tn.ledgerSeq)
+		err := conflict("the time zone of account %q is %q and its usage of %d lines is summed by it; it can be changed only before the first line", c.ID, tn.Zone(), tn.ledgerSeq)
 		err.Numbers = map[string]int64{"lines": int64(tn.ledgerSeq)}
 		return err
 	}

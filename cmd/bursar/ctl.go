@@ -16,6 +16,7 @@ type ctlCommands struct {
 	Balance balanceCmd `cmd:"" group:"Look:" help:"What budgets have used and have left."`
 	Tree    treeCmd    `cmd:"" group:"Look:" help:"Entities with their budgets."`
 	Ledger  ledgerCmd  `cmd:"" group:"Look:" help:"Every event that was recorded."`
+	Usage   usageCmd   `cmd:"" group:"Look:" help:"What the ledger adds up to, by time and group."`
 	Audit   auditCmd   `cmd:"" group:"Look:" help:"Who changed what."`
 	Cluster clusterCmd `cmd:"" group:"Look:" help:"The nodes and what they hold."`
 

@@ -23,13 +23,15 @@ type accountCmd struct {
 var accountColumns = []column[client.Account]{
 	{title: "ACCOUNT", cell: func(a client.Account) string { return a.ID }},
 	{title: "NAME", cell: func(a client.Account) string { return a.Name }},
+	{title: "TIME ZONE", cell: func(a client.Account) string { return a.Timezone }},
 	{title: "FROZEN", cell: func(a client.Account) string { return yes(a.Frozen) }},
 	{title: "CREATED", cell: func(a client.Account) string { return at(a.CreatedAt) }},
 }
 
 type accountCreateCmd struct {
-	Account string `arg:"" help:"Id of the account."`
-	Name    string `arg:"" optional:"" help:"Name to show; the id if left out."`
+	Account  string `arg:"" help:"Id of the account."`
+	Name     string `arg:"" optional:"" help:"Name to show; the id if left out."`
+	Timezone string `help:"IANA name of the time zone its usage is summed in, as Europe/Berlin. It stays once there are ledger lines." placeholder:"ZONE"`
 	adminFlags
 }
 
@@ -42,7 +44,7 @@ func (c *accountCreateCmd) Run(ctx context.Context, k *kong.Context) error {
 		case !errors.Is(err, client.ErrNotFound):
 			return err
 		}
-		return table(s, accountColumns).one(s.PutAccount(ctx, c.Account, cmp.Or(c.Name, c.Account)))
+		return table(s, accountColumns).one(s.PutAccount(ctx, client.Account{ID: c.Account, Name: cmp.Or(c.Name, c.Account), Timezone: c.Timezone}))
 	})
 }
 
@@ -58,7 +60,7 @@ func (c *accountRenameCmd) Run(ctx context.Context, k *kong.Context) error {
 		if _, err := s.Account(ctx, c.Account); err != nil {
 			return err
 		}
-		return table(s, accountColumns).one(s.PutAccount(ctx, c.Account, c.Name))
+		return table(s, accountColumns).one(s.PutAccount(ctx, client.Account{ID: c.Account, Name: c.Name}))
 	})
 }
 

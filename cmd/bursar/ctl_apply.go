@@ -67,6 +67,7 @@ type capabilitySpec struct {
 type accountSpec struct {
 	ID          string           `yaml:"id"`
 	Name        string           `yaml:"name"`
+	Timezone    string           `yaml:"timezone"`
 	Entities    []entitySpec     `yaml:"entities"`
 	Assignments []assignmentSpec `yaml:"assignments"`
 }
@@ -222,7 +223,7 @@ func (a *accountSpec) apply(ctx context.Context, s *session, done *applied) erro
 		return err
 	}
 	if a.Name != "" {
-		if _, err := s.PutAccount(ctx, a.ID, a.Name); err != nil {
+		if _, err := s.PutAccount(ctx, client.Account{ID: a.ID, Name: a.Name, Timezone: a.Timezone}); err != nil {
 			return err
 		}
 		done.Accounts++
