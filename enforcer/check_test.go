@@ -94,41 +94,6 @@ func TestGrantedCallsAllocateNothing(t *testing.T) {
 	}
 }
 
-func BenchmarkDecide(b *testing.B) {
-	for _, levels := range []int{1, 5, 32} {
-		s := newSim(b, 1, 1)
-		s.deep(levels, fsm.CapRequests)
-		e := s.node(1).e
-		entity := simAccount
-		if levels > 1 {
-			entity = fmt.Sprintf("l%d", levels)
-		}
-		for _, ttl := range []int64{0, 60_000} {
-			name := "check"
-			if ttl > 0 {
-				name = "reserve"
-			}
-			b.Run(fmt.Sprintf("%s/depth=%d", name, levels), func(b *testing.B) {
-				c := callFor([]string{entity}, ttl, reqs(1))
-				var d Decision
-				b.ReportAllocs()
-				for i := range b.N {
-					d.Reset()
-					if err := e.Check(b.Context(), c, &d); err != nil || !d.Allowed {
-						b.Fatalf("%+v, %v", d, err)
-					}
-					if ttl > 0 && i%10_000 == 9_999 {
-						b.StopTimer()
-						e.expire(e.now() + 120_000)
-						b.StartTimer()
-					}
-				}
-			})
-		}
-		s.close()
-	}
-}
-
 func TestWhatACallMatchesDecidesIt(t *testing.T) {
 	s := newSim(t, 1, 1)
 	defer s.close()
