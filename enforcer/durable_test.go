@@ -1,0 +1,125 @@
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
+
+// What must be durable, or applied, before anybody is told.
+
+func TestNothingIsDecidedBeforeTheBootIsApplied(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 21)
+		defer s.close()
+		s.assign("team", 1_000, fsm.EveryNever)
+		nd := s.node(2)
+		nd.mustReserve(1)
+		nd.kill()
+		s.elect(0) // so the boot cannot be proposed; the log goes on
+		nd.start()
+		s.commit(fsm.PutAccount{ID: simAccount, Name: "renamed"})
+		s.settle()
+		if d, err := nd.check(1, 60_000); !errors.Is(err, errStarting) {
+			t.Errorf("decided before the session had begun: %+v, %v", d, err)
+		}
+		if err := nd.ingest("early", 1, ""); err == nil {
+			t.Error("took an event before the session had begun")
+		}
+		s.elect(1)
+		nd.awaitReady()
+		nd.mustReserve(1)
+	})
+}
+
+// newSoloNodeOnFailingDisk is a soloNode whose journal can be made to fail.
+func newSoloNodeOnFailingDisk(t *testing.T) (*soloNode, *failingFS) {
+	n := newSoloNode(t)
+	n.stop()
+	fs := &failingFS{FS: n.fs}
+	n.fs = fs
+	n.start()
+	return n, fs
+}
+
+func TestAReservationIsAnsweredOnlyOnceItIsInTheJournal(t *testing.T) {
+	n, fs := newSoloNodeOnFailingDisk(t)
+	const body = `{"account":"acme","entities":["alice"],"usage":{"tokens":10},"reserve_ttl_ms":60000}`
+	fs.broken.Store(true)
+	if a := n.post("/v1/check", body); a.status != 503 {
+		t.Errorf("answered %d %s without having written it down", a.status, a.text)
+	}
+	fs.broken.Store(false)
+	n.await("healed", func() bool { return n.e.journal.health() == nil })
+	for range 100 { // what the failed one had set aside is room again
+		if a := n.post("/v1/check", body); a.status != 200 || a.json["allowed"] != true {
+			t.Fatalf("answered %d %s", a.status, a.text)
+		}
+	}
+}
+
+func TestADrawIsGrantedOnlyOnceItIsInTheJournal(t *testing.T) {
+	n, fs := newSoloNodeOnFailingDisk(t)
+	n.commit(fsm.AdmitNode{Name: "n2", Addr: "y"})
+	n.commit(fsm.BootNode{Node: 2, Boot: 1})
+	var key fsm.BudgetKey
+	n.m.View(func(v *fsm.View) {
+		for _, a := range v.Assignments("acme", "team") {
+			if a.Capability == fsm.CapTokens {
+				start, _ := a.Cadence.Period(time.Now().UnixMilli())
+				key = fsm.BudgetKey{Assignment: a.Num, Start: start}
+			}
+		}
+	})
+	n.commit(fsm.Reconcile{Parts: []fsm.Part{{Node: 2, Boot: 1, Asks: []fsm.Ask{{Budget: key, NeedMin: 1_001}}}}}) // short: n1 has the rest
+	draw := func(seq uint64) DrawStatus {
+		t.Helper()
+		req, err := msgpack.Marshal(&DrawRequest{
+			Reservation: resID{node: 2, boot: 1, seq: seq}.String(), Origin: 2, Boot: 1,
+			Holds: []Hold{{Budget: key, Amount: 10}}, WaitMS: 1, TTLMS: 60_000,
+		})
+		mustDo(t, err)
+		answer, err := n.e.Handle(context.Background(), 2, MethodDraw, req)
+		if err != nil {
+			return DrawUnavailable
+		}
+		var reply DrawReply
+		mustDo(t, msgpack.Unmarshal(answer, &reply))
+		return reply.Status
+	}
+	n.await("the holder", func() bool { return draw(1) == DrawOK })
+	fs.broken.Store(true)
+	if got := draw(2); got == DrawOK {
+		t.Error("a draw was granted and not written down")
+	}
+	fs.broken.Store(false)
+}
+
+func TestAnAcceptedEventSurvivesAPowerCut(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 22)
+		defer s.close()
+		num := s.assign("team", 1_000, fsm.EveryNever)
+		nd := s.node(2)
+		s.elect(0)
+		if err := nd.ingest("evt", 7, ""); err != nil {
+			t.Fatal(err)
+		}
+		nd.powerCut(0)
+		s.elect(1)
+		nd.start()
+		nd.awaitReadyFor(2 * time.Minute) // it waits out what it may have reserved
+		for range 100 {
+			if s.budget(num).Used == 7 {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("an acknowledged event of 7 is gone: used %d", s.budget(num).Used)
+	})
+}
