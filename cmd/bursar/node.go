@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -32,6 +33,7 @@ type nodeConfig struct {
 	HTTPAddr        string
 	AdminAddr       string
 	PeerAddr        string
+	AdvertiseAddr   string // what other nodes dial; empty: PeerAddr
 	GossipAddr      string
 	Join            []string
 	BootstrapExpect int
@@ -183,7 +185,7 @@ func (n *node) clusterConfig() (cluster.Config, error) {
 		Name:            n.c.Name,
 		DataDir:         n.c.DataDir,
 		PeerAddr:        n.c.PeerAddr,
-		AdvertiseAddr:   n.c.PeerAddr,
+		AdvertiseAddr:   cmp.Or(n.c.AdvertiseAddr, n.c.PeerAddr),
 		GossipAddr:      n.c.GossipAddr,
 		Join:            n.c.Join,
 		BootstrapExpect: n.c.BootstrapExpect,
@@ -192,7 +194,7 @@ func (n *node) clusterConfig() (cluster.Config, error) {
 		Logger:          n.c.Logger,
 		MetricsSink:     sink,
 	}
-	if _, port, err := splitAddr(n.c.PeerAddr); err == nil && port == 0 {
+	if _, port, err := splitAddr(c.AdvertiseAddr); err == nil && port == 0 {
 		c.AdvertiseAddr = ""
 	}
 	return c, nil
