@@ -14,6 +14,8 @@ import (
 
 // contract lists the calls of the contract that this package serves.
 var contract = []string{
+	"PUT /v1/prices",
+	"GET /v1/prices",
 	"PUT /v1/entity-types",
 	"GET /v1/entity-types",
 	"PUT /v1/capabilities",

@@ -155,10 +155,19 @@ func wireLine(l *fsm.LedgerLine, names members) client.LedgerLine {
 	if metadata == nil {
 		metadata = map[string]string{}
 	}
-	return client.LedgerLine{
+	w := client.LedgerLine{
 		Seq: l.Seq, EventID: e.ID, Kind: l.Kind, Account: e.Account, Entities: orNone(e.Entities), Chain: orNone(e.Chain),
 		Key: orNull(e.Key), Member: orNull(e.Member), Model: orNull(e.Model), Usage: usage,
-		At: moment(e.At), ReceivedAt: moment(e.ReceivedAt), Node: names.names[e.Node], Index: l.Index,
+		PriceTerms: []client.PriceTerm{}, ServiceTier: e.Tier.String(),
+		At: moment(e.At), ReceivedAt: moment(e.ReceivedAt), SettledAt: moment(l.Settled), Node: names.names[e.Node], Index: l.Index,
 		Reservation: orNull(e.Reservation), Overage: l.Overage, Late: l.Late, Unattributed: e.Unattributed, Metadata: metadata,
 	}
+	if p := e.Pricing; p != nil {
+		w.PriceModel, w.PriceTerms, w.Unpriced = orNull(p.Model), wireTerms(p.Terms), p.Unpriced
+		if p.Version != 0 {
+			version := int64(p.Version)
+			w.PriceVersion = &version
+		}
+	}
+	return w
 }

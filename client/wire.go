@@ -197,9 +197,14 @@ type LedgerLine struct {
 	Member       *string           `json:"member"`
 	Model        *string           `json:"model"`
 	Usage        map[string]int64  `json:"usage"`
-	PriceVersion *int64            `json:"price_version"`
+	PriceVersion *int64            `json:"price_version"` // of the price book that usd was derived by; nil: it was not
+	PriceModel   *string           `json:"price_model"`   // name in that price map that Model was found under
+	PriceTerms   []PriceTerm       `json:"price_terms" nullable:"false"`
+	ServiceTier  string            `json:"service_tier"` // of the model: "standard", "batch", "flex" or "priority"
+	Unpriced     bool              `json:"unpriced"`     // the model, or some of what was used, has no price
 	At           time.Time         `json:"at"`
 	ReceivedAt   time.Time         `json:"received_at"`
+	SettledAt    time.Time         `json:"settled_at"`
 	Node         string            `json:"node"`
 	Index        uint64            `json:"index"`
 	Reservation  *string           `json:"reservation"`

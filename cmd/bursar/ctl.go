@@ -10,6 +10,7 @@ type ctlCommands struct {
 	Capability capabilityCmd `cmd:"" group:"Configure:" help:"Capabilities: what is metered."`
 	Entity     entityCmd     `cmd:"" group:"Configure:" help:"Entities: the nodes of an account's tree."`
 	Assignment assignmentCmd `cmd:"" group:"Configure:" help:"Assignments: budgets of entities."`
+	Prices     pricesCmd     `cmd:"" group:"Configure:" help:"The price book: what models cost."`
 	Apply      applyCmd      `cmd:"" group:"Configure:" help:"Bring the configuration to what a file says."`
 	Token      tokenCmd      `cmd:"" group:"Configure:" help:"Access tokens."`
 

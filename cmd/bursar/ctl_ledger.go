@@ -57,6 +57,9 @@ func marks(l client.LedgerLine) string {
 	if l.Late {
 		m = append(m, "late")
 	}
+	if l.Unpriced {
+		m = append(m, "unpriced")
+	}
 	if l.Unattributed {
 		m = append(m, "unattributed")
 	}
