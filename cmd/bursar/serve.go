@@ -28,9 +28,11 @@ type serveCmd struct {
 
 	HTTPAddr   string `name:"http-addr" help:"Data plane: check and ingest. Plain HTTP; put a load balancer with TLS before it." default:"127.0.0.1:7070"`
 	AdminAddr  string `help:"Control plane and metrics. Plain HTTP, as above." default:"127.0.0.1:7080"`
-	PeerAddr   string `help:"Raft and requests between nodes. The others dial exactly this." default:"127.0.0.1:7090"`
+	PeerAddr   string `help:"Raft and requests between nodes. The others dial exactly this, unless --peer-advertise-addr says otherwise." default:"127.0.0.1:7090"`
 	GossipAddr string `help:"Gossip, TCP and UDP, by which nodes find one another." default:"127.0.0.1:7091"`
 	PprofAddr  string `help:"Serve the runtime's profiles below /debug/pprof/; only on loopback. Default: not at all." placeholder:"HOST:PORT"`
+
+	PeerAdvertiseAddr string `name:"peer-advertise-addr" help:"What the others dial in place of --peer-addr, where a forwarder stands between them." placeholder:"HOST:PORT"`
 
 	Join            []string `help:"Gossip address of a node to find the others by; repeatable. Naming all nodes, this one too, is fine." placeholder:"HOST:PORT"`
 	BootstrapExpect int      `help:"Form a new cluster once this many nodes without state have met. 0: only join one." default:"0"`
@@ -89,7 +91,7 @@ func (c *serveCmd) validateAddresses() error {
 	}{
 		{"--http-addr", c.HTTPAddr, false},
 		{"--admin-addr", c.AdminAddr, false},
-		{"--peer-addr", c.PeerAddr, true},
+		{"--peer-addr", c.PeerAddr, c.PeerAdvertiseAddr == ""},
 		{"--gossip-addr", c.GossipAddr, true},
 	} {
 		host, port, err := splitAddr(a.addr)
@@ -104,6 +106,9 @@ func (c *serveCmd) validateAddresses() error {
 			errs = append(errs, fmt.Errorf("%s and %s are both %s: choose another port for one", other, a.flag, a.addr))
 		}
 		seen[a.addr] = a.flag
+	}
+	if host, port, err := splitAddr(c.PeerAdvertiseAddr); c.PeerAdvertiseAddr != "" && (err != nil || host == "" || port == 0) {
+		errs = append(errs, fmt.Errorf("--peer-advertise-addr %q: give what the other nodes dial as host:port", c.PeerAdvertiseAddr))
 	}
 	errs = append(errs, validPprofAddr(c.PprofAddr))
 	for _, addr := range c.Join {
@@ -158,8 +163,8 @@ func (c *serveCmd) validateSecurity() error {
 		errs = append(errs, errors.New("--tls-ca, --tls-cert and --tls-key are needed for mTLS between nodes: make them with `bursar certs`; or --insecure-peers to try things out on loopback"))
 	}
 	if c.InsecurePeers {
-		for _, addr := range append([]string{c.PeerAddr, c.GossipAddr}, c.Join...) {
-			if !isLoopback(addr) {
+		for _, addr := range append([]string{c.PeerAddr, c.PeerAdvertiseAddr, c.GossipAddr}, c.Join...) {
+			if addr != "" && !isLoopback(addr) {
 				errs = append(errs, fmt.Errorf("--insecure-peers is refused because %s is not a loopback address: use --tls-ca, --tls-cert and --tls-key", addr))
 			}
 		}
@@ -261,6 +266,7 @@ func (c *serveCmd) nodeConfig(log *slog.Logger) (nodeConfig, error) {
 		HTTPAddr:        c.HTTPAddr,
 		AdminAddr:       c.AdminAddr,
 		PeerAddr:        c.PeerAddr,
+		AdvertiseAddr:   c.PeerAdvertiseAddr,
 		GossipAddr:      c.GossipAddr,
 		Join:            c.Join,
 		BootstrapExpect: c.BootstrapExpect,
