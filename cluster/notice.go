@@ -141,8 +141,13 @@ func (p *noticePipeline) Close() error {
 	return p.AppendPipeline.Close()
 }
 
-// forward passes the answers on to raft.
+// forward passes the answers on to raft, up to the one on which raft stops taking
+// them: a failure, a refusal, or a later term. It takes those that follow all the
+// same. raft's sender may be waiting for a place in the pipeline, which only an
+// answer that is taken makes; left alone it would wait for ever, with a follower that is sent
+// heartbeats and nothing else, and raft's shutdown would wait for it.
 func (p *noticePipeline) forward() {
+	stopped := false // raft takes no more
 	for {
 		var f raft.AppendFuture
 		select {
@@ -150,13 +155,18 @@ func (p *noticePipeline) forward() {
 		case <-p.done:
 			return
 		}
-		if f.Error() != nil || !f.Response().Success {
+		last := f.Error() != nil || !f.Response().Success || f.Response().Term > f.Request().Term
+		if last {
 			p.over.Store(true)
 		}
 		p.unanswered.Add(-1)
 		p.rouse()
+		if stopped {
+			continue
+		}
 		select {
 		case p.answers <- f:
+			stopped = last
 		case <-p.done:
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -219,4 +220,32 @@ func awaitLeader(b *testing.B, nodes []*real) *real {
 	}
 	b.Fatal("nobody leads")
 	return nil
+}
+
+// raft takes no answer after one that says no. Its sender may be waiting for a
+// place in the pipeline just then; it must get one, or it never learns that the pipeline is over.
+func TestAnswersAreTakenAfterRaftHasStoppedTakingThem(t *testing.T) {
+	for name, no := range map[string]*scriptedAnswer{
+		"refused":    {req: &raft.AppendEntriesRequest{Term: 2}, resp: &raft.AppendEntriesResponse{Term: 2}},
+		"later term": {req: &raft.AppendEntriesRequest{Term: 2}, resp: &raft.AppendEntriesResponse{Term: 3, Success: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inner := &scriptedPipeline{answers: make(chan raft.AppendFuture)}
+				p := newNoticePipeline(inner, func(uint64) uint64 { return 0 })
+				defer p.Close()
+				inner.answers <- no
+				if got := <-p.Consumer(); got != no {
+					t.Fatalf("raft is given %+v, want the answer that says no", got)
+				}
+				for i := range 3 { // nobody reads p.Consumer any more
+					select {
+					case inner.answers <- &scriptedAnswer{req: no.req, resp: &raft.AppendEntriesResponse{Term: 2, Success: true}}:
+					case <-time.After(time.Minute):
+						t.Fatalf("answer %d after that waits for ever, and whoever sends the next request with it", i+1)
+					}
+				}
+			})
+		})
+	}
 }
