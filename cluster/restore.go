@@ -46,7 +46,7 @@ func Restore(c Config, m *fsm.Machine, r io.Reader, inDoubt fsm.InDoubt) (*Resto
 	}
 	out := &Restored{Cluster: cluster, From: readMembers(m).settings.ClusterID}
 	out.Index, _ = m.Applied()
-	if err := applyRestore(m, c.Name, cluster, inDoubt); err != nil {
+	if err := applyNext(m, c.Name, fsm.Restore{ClusterID: cluster, Node: c.Name, InDoubt: inDoubt}); err != nil {
 		return nil, err
 	}
 	if err := m.Flush(); err != nil {
@@ -63,23 +63,6 @@ func Restore(c Config, m *fsm.Machine, r io.Reader, inDoubt fsm.InDoubt) (*Resto
 		return nil, err
 	}
 	return out, id.update(func(v *identityFields) { v.Cluster = cluster })
-}
-
-// applyRestore applies the new cluster's first entry.
-func applyRestore(m *fsm.Machine, name, cluster string, inDoubt fsm.InDoubt) error {
-	data, err := fsm.Encode(&fsm.Command{
-		ID: newCommandID(), At: time.Now().UnixMilli(), Actor: fsm.Actor{Type: "node", ID: name, Name: name},
-		Body: fsm.Restore{ClusterID: cluster, Node: name, InDoubt: inDoubt},
-	})
-	if err != nil {
-		return err
-	}
-	index, term := m.Applied()
-	outcomes, err := m.Apply([]fsm.Entry{{Index: index + 1, Term: term, Data: data}})
-	if err == nil && outcomes[0].Err != nil {
-		err = outcomes[0].Err
-	}
-	return err
 }
 
 // beginLog makes raft's directory for a log that begins behind what m has applied.

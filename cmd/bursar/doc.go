@@ -13,6 +13,7 @@
 //	gate.go      whether the data plane answers at all; listen.go: its ports before it can
 //	datadir.go   the lock on a data directory and the private files in it
 //	backup.go    everything out of a running cluster; restore.go: a new cluster from it
+//	salvage.go   a backup from the disks that are left of a cluster
 //	disk.go      the disk watchdog; roottoken.go: the first token
 //	tls.go       certificates between nodes, read anew when they change; certs.go makes them
 //	dev.go       three nodes in one process; demo.go: the tenant they start with

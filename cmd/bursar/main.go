@@ -29,6 +29,7 @@ type cli struct {
 	Bench   benchCmd   `cmd:"" help:"Put load on a cluster, measure it and prove the books."`
 	Backup  backupCmd  `cmd:"" help:"Copy everything out of a running cluster."`
 	Restore restoreCmd `cmd:"" help:"Make a new cluster from a backup."`
+	Salvage salvageCmd `cmd:"" help:"Make a backup from the disks of a cluster that has lost its majority."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	ctlCommands
