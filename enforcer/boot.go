@@ -174,7 +174,10 @@ func (e *Enforcer) Run(ctx context.Context, propose func(context.Context, fsm.Bo
 		running.Go(func() { e.recallDraws(ctx) })
 	}
 	running.Go(func() { e.reviewDraws(ctx) })
-	running.Go(func() { e.payDebts(ctx) })
+	running.Go(func() {
+		e.payDebts(ctx)
+		e.resumeGiving(ctx)
+	})
 	wait, cancel := context.WithTimeout(ctx, settleWait)
 	_ = e.ship.drained(wait) // best effort: recovering earlier is safe
 	cancel()
@@ -297,6 +300,17 @@ func (e *Enforcer) endSettled(id resID) {
 		e.table.end(sh, r, ending{settled: true})
 	})
 	e.free(id, held)
+}
+
+// resumeGiving has everything looked at once the node gives leases back again
+// after a crash of its machine. What was owed meanwhile is paid then; nothing else
+// might touch those budgets, and their holder can neither grant nor refuse before.
+func (e *Enforcer) resumeGiving(ctx context.Context) {
+	if wait := time.Until(time.UnixMilli(e.admitFrom.Load())); wait <= 0 || !sleep(ctx, wait) {
+		return
+	}
+	e.book.each(e.agent.attend)
+	e.payDebts(ctx)
 }
 
 // payDebts makes a slot of every budget whose holder waits for this node's lease,

@@ -61,10 +61,10 @@ func (n *numbers) ask() (needMin, needSum, want int64, ok bool) {
 	}
 	want = max(0, n.target()-n.avail)
 	if n.waiting > 0 && n.waitMin > n.avail {
-		if n.holder && n.free <= 0 {
-			return 0, 0, 0, false // nothing to be had before others have given it up
-		}
 		needMin = n.waitMin - n.avail
+		if n.holder && n.free < needMin {
+			return 0, 0, 0, false // too little to be had before others have given it up
+		}
 		return needMin, max(needMin, satSub(n.waitSum, n.avail)), want, true
 	}
 	if n.ended || n.free <= 0 || want == 0 {

@@ -30,6 +30,12 @@ func TestAsksAreForWhatWaitsAndForWhatIsLow(t *testing.T) {
 		{"the holder does not ask an empty pool", func(n *numbers) {
 			n.free, n.holder, n.waiting, n.waitMin, n.waitSum = 0, true, 1, 5, 5
 		}, 0, 0, 0, false},
+		{"the holder does not ask a pool that is too small", func(n *numbers) {
+			n.free, n.holder, n.avail, n.waiting, n.waitMin, n.waitSum = 4, true, 3, 1, 8, 8
+		}, 0, 0, 0, false},
+		{"the holder asks a pool that suffices", func(n *numbers) {
+			n.free, n.holder, n.avail, n.waiting, n.waitMin, n.waitSum = 5, true, 3, 1, 8, 8
+		}, 5, 5, 0, true},
 		{"nothing is wanted of a period that is over", func(n *numbers) { n.rate, n.ended = 50, true }, 0, 0, 0, false},
 		{"nothing is wanted of an empty pool", func(n *numbers) { n.rate, n.free = 50, 0 }, 0, 0, 0, false},
 	} {
