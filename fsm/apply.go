@@ -207,6 +207,8 @@ func (t *txn) dispatch() ([][]Grant, *Error) {
 		return nil, t.applyEndDoubt()
 	case PutPrices:
 		return nil, t.applyPutPrices(c)
+	case Correct:
+		return nil, t.applyCorrect(c)
 	}
 	return nil, corrupt("it has no body that this release knows")
 }

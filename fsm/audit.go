@@ -28,6 +28,7 @@ const (
 	actionTokenCreate      = "token.create"
 	actionTokenDelete      = "token.delete"
 	actionPricesPut        = "prices.put"
+	actionLedgerPrefix     = "ledger." // and the kind of the correction
 	actionNodeAdmit        = "node.admit"
 	actionNodeRemove       = "node.remove"
 	actionNodeForfeit      = "node.forfeit"

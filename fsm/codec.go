@@ -142,6 +142,8 @@ func bodyDecoder(k kind) func(*msgpack.Decoder) (Body, error) {
 		return decodeBody[EndDoubt]
 	case kindPutPrices:
 		return decodeBody[PutPrices]
+	case kindCorrect:
+		return decodeBody[Correct]
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func bodies() []Body {
 		DrainNode{1, 2, []Keep{{k, 3}}}, Forfeit{"n1", true},
 		Backup{}, Restore{"c", "n1", DoubtCharged}, EndDoubt{},
 		PutPrices{testStart, []price.Entry{{Name: "gpt", Provider: "openai", Aliases: []string{"x"}, Prices: []price.Price{{Field: 1, Value: price.Decimal{Coef: 25, Scale: 7}}}}}},
+		Correct{"acme", []Correction{{"c", "e", KindReprice, []Quantity{{CapUSD, 3}}, &Pricing{Version: 2}, "why"}}},
 	}
 }
 
@@ -70,7 +71,7 @@ func TestEveryCommandSurvivesTheLog(t *testing.T) {
 			t.Errorf("%T (-want +got):\n%s", b, diff)
 		}
 	}
-	for k := kindInit; k <= kindPutPrices; k++ {
+	for k := kindInit; k <= kindCorrect; k++ {
 		if !kinds[k] {
 			t.Errorf("kind %d is not among the test's bodies", k)
 		}

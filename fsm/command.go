@@ -51,6 +51,7 @@ const (
 	kindRestore
 	kindEndDoubt
 	kindPutPrices
+	kindCorrect
 )
 
 // Init creates the cluster's settings. Every later Init is a no-op.

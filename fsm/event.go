@@ -55,7 +55,8 @@ const (
 	Dropped                            // its account is gone
 )
 
-// LedgerLine is an event as the ledger keeps it: one line an event, append-only.
+// LedgerLine is an event as the ledger keeps it: one line an event, and one for each
+// correction of it. Append-only.
 type LedgerLine struct {
 	Seq     uint64 `msgpack:"seq"` // 1, 2, 3 … per account, without gaps
 	Kind    string `msgpack:"kind"`
@@ -64,7 +65,12 @@ type LedgerLine struct {
 	Overage bool   `msgpack:"overage,omitempty"` // a budget was over its limit after it
 	Late    bool   `msgpack:"late,omitempty"`    // its time lies in a period that had ended when it was settled
 	Event   Event  `msgpack:"event"`
+
+	// Of a line that corrects one; Event.Usage and Event.Lines are differences there.
+	Corrects   uint64 `msgpack:"corrects,omitempty"`   // Seq of the event's line
+	Correction string `msgpack:"correction,omitempty"` // the correction's id
+	Reason     string `msgpack:"reason,omitempty"`
 }
 
-// KindUsage is the kind of a line that records an event.
+// KindUsage is the kind of a line that records an event; those that correct one are in correct.go.
 const KindUsage = "usage"

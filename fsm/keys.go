@@ -27,6 +27,8 @@ import "encoding/binary"
 //	'v' account NUL event-id        event dedup: body hash and ledger sequence
 //	'r' hour u32, account/reservation  reservation settled in that hour: the time
 //	'q' slot u16                    command memory: a ring of the latest outcomes
+//	'x' account NUL seq u64, seq u64   the second of these ledger lines corrects the first
+//	'k' account NUL correction-id   correction: its hash and ledger sequence
 //	'w' account NUL bucket u8, dimension u8, start i64, value, NUL 0x01, model   rollup (see rollup.go)
 //
 // Values are a version byte and msgpack, except where noted.
@@ -51,6 +53,8 @@ const (
 	tableReservation  = 'r'
 	tableMemory       = 'q'
 	tableRollup       = 'w'
+	tableCorrection   = 'x'
+	tableCorrectionID = 'k'
 )
 
 var (
@@ -107,6 +111,18 @@ func eventKey(account, id string) []byte {
 
 func ledgerKey(account string, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(accountPrefix(tableLedger, account), seq)
+}
+
+func correctionPrefix(account string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(accountPrefix(tableCorrection, account), seq)
+}
+
+func correctionKey(account string, seq, by uint64) []byte {
+	return binary.BigEndian.AppendUint64(correctionPrefix(account, seq), by)
+}
+
+func correctionIDKey(account, id string) []byte {
+	return append(accountPrefix(tableCorrectionID, account), id...)
 }
 
 func nodeKey(n NodeNum) []byte {
