@@ -83,25 +83,29 @@ func (sc *scratch) chain() (ids []string, unattributed bool) {
 // what the reservation held too much is given back.
 //
 // It returns what the reservation held too much, where that has to travel.
-func (e *Enforcer) accept(ev *fsm.Event) (t transit) {
+func (e *Enforcer) accept(ev *fsm.Event) transit { return e.charge(ev, false) }
+
+// charge is accept, also of an event that was accepted early and is an overdraft so far.
+func (e *Enforcer) charge(ev *fsm.Event, early bool) (t transit) {
 	id, ok := parseResID([]byte(ev.Reservation))
 	if !ok || id.node != e.c.Node {
-		e.acceptLines(ev, nil)
+		e.acceptLines(ev, nil, early)
 		return t
 	}
 	var over, used []heldLine
 	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
-		if r == nil || r.event != "" || r.account != ev.Account || r.expires <= e.now() {
-			e.acceptLines(ev, nil)
+		claimed := r != nil && early && r.event == ev.ID
+		if r == nil || r.account != ev.Account || !claimed && (r.event != "" || r.expires <= e.now()) {
+			e.acceptLines(ev, nil, early)
 			return
 		}
 		r.event = ev.ID
 		sh.expiry.remove(r)
-		over, used = e.acceptLines(ev, r.holds)
+		over, used = e.acceptLines(ev, r.holds, early)
 		r.holds = append(r.holds[:0], used...)
 	})
 	for _, h := range over {
-		if s := e.book.find(h.Budget); s != nil {
+		if s := e.book.findOr(h.Budget, claim{held: h.Amount}); s != nil {
 			e.give(s, h.Amount)
 			t.depart(s)
 		}
@@ -118,7 +122,7 @@ func (e *Enforcer) accept(ev *fsm.Event) (t transit) {
 // acceptLines makes an event's lines pending against holds. It returns what the
 // holds had too much on this node, for the caller to give back, and what is used
 // of holds on other nodes, zeros included.
-func (e *Enforcer) acceptLines(ev *fsm.Event, holds []heldLine) (over, used []heldLine) {
+func (e *Enforcer) acceptLines(ev *fsm.Event, holds []heldLine, early bool) (over, used []heldLine) {
 	for i := range ev.Lines {
 		l := &ev.Lines[i]
 		var held heldLine
@@ -127,7 +131,7 @@ func (e *Enforcer) acceptLines(ev *fsm.Event, holds []heldLine) (over, used []he
 				held = h
 			}
 		}
-		e.acceptLine(l, held)
+		e.acceptLine(l, held, early)
 	}
 	for _, h := range holds {
 		drawn := drawnFor(ev.Lines, h)
@@ -151,14 +155,21 @@ func drawnFor(lines []fsm.Line, h heldLine) int64 {
 	return 0
 }
 
-// acceptLine makes one line pending. held is zero if no reservation holds its budget.
-func (e *Enforcer) acceptLine(l *fsm.Line, held heldLine) {
+// acceptLine makes one line pending. held is zero if no reservation holds its
+// budget. An early line leaves the overdraft that it is; what that held back is room for it first.
+func (e *Enforcer) acceptLine(l *fsm.Line, held heldLine, early bool) {
 	l.Drawn, l.On = 0, 0
 	s := e.lockSlot(l.Budget)
 	if s == nil {
 		return // the assignment is gone: the state machine skips the line
 	}
 	defer s.mu.Unlock()
+	var relief int64
+	if early {
+		relief = s.excess()
+		s.overdraft -= l.Amount
+		relief -= s.excess()
+	}
 	var moved int64 // of what is set aside here already, becomes pending
 	if held.Amount > 0 {
 		l.Drawn, l.On = min(l.Amount, held.Amount), held.On
@@ -168,7 +179,7 @@ func (e *Enforcer) acceptLine(l *fsm.Line, held heldLine) {
 	}
 	rest := l.Amount - l.Drawn
 	if s.b.Leased && rest > 0 && (l.On == 0 || l.On == s.me) && e.mayGive(e.now()) {
-		if got := s.takeUpTo(rest); got > 0 {
+		if got := s.takeBelow(rest, relief); got > 0 {
 			l.Drawn, l.On = l.Drawn+got, s.me
 			s.taken.Add(got)
 			moved += got
@@ -231,12 +242,16 @@ func (e *Enforcer) unaccept(ev *fsm.Event) {
 func (e *Enforcer) unpend(ev *fsm.Event, free bool) {
 	for i := range ev.Lines {
 		l := &ev.Lines[i]
-		s := e.book.find(l.Budget)
+		mine := drawnOn(l, e.c.Node)
+		ended := claim{pending: mine, overdraft: l.Amount - l.Drawn}
+		if !free {
+			ended.held = -mine
+		}
+		s := e.book.findOr(l.Budget, ended)
 		if s == nil {
 			continue
 		}
 		s.mu.Lock()
-		mine := drawnOn(l, s.me)
 		s.pending -= mine
 		s.overdraft -= l.Amount - l.Drawn
 		if free {
@@ -256,12 +271,15 @@ func (e *Enforcer) unpend(ev *fsm.Event, free bool) {
 func (e *Enforcer) pend(ev *fsm.Event) {
 	for i := range ev.Lines {
 		l := &ev.Lines[i]
-		if s := e.lockSlot(l.Budget); s != nil {
-			s.pending += drawnOn(l, s.me)
-			s.overdraft += l.Amount - l.Drawn
-			s.rebase(0)
-			s.mu.Unlock()
+		s := e.lockSlot(l.Budget)
+		if s == nil {
+			e.book.claim(l.Budget, claim{pending: drawnOn(l, e.c.Node), overdraft: l.Amount - l.Drawn})
+			continue
 		}
+		s.pending += drawnOn(l, s.me)
+		s.overdraft += l.Amount - l.Drawn
+		s.rebase(0)
+		s.mu.Unlock()
 	}
 }
 

@@ -43,6 +43,9 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	if c.Full || c.Tokens {
 		e.tokens.forget()
 	}
+	if c.Full || c.Prices {
+		e.forgetPrices()
+	}
 	cat := e.catalog.Load()
 	for _, account := range c.Config {
 		cat.forget(account)
@@ -158,10 +161,10 @@ func (e *Enforcer) owns(account string, key fsm.BudgetKey) bool {
 
 // changeSlot does a batch's changes to one slot in one step.
 func (e *Enforcer) changeSlot(key fsm.BudgetKey, ch *change, index uint64) {
-	s := e.book.find(key)
-	if s == nil && ch.budget != nil && e.owes(ch.budget) {
-		s = e.slot(key)
+	if e.book.find(key) == nil && ch.budget != nil && e.owes(ch.budget) {
+		e.slot(key)
 	}
+	s := e.book.findOr(key, claim{held: ch.freed, pending: ch.pending, overdraft: ch.overdraft})
 	if s == nil {
 		return
 	}

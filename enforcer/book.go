@@ -20,8 +20,9 @@ type book struct {
 const bookShards = 64 // a power of two
 
 type bookShard struct {
-	mu    sync.Mutex
-	slots map[fsm.BudgetKey]*slot
+	mu     sync.Mutex
+	slots  map[fsm.BudgetKey]*slot
+	claims map[fsm.BudgetKey]claim // of slots to come
 }
 
 type meterShard struct {
@@ -185,6 +186,7 @@ func (e *Enforcer) slot(key fsm.BudgetKey) *slot {
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
 		if s = sh.slots[key]; s == nil {
+			sh.honour(fresh)
 			sh.slots[key] = fresh
 			s = fresh
 		}

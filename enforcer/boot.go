@@ -103,7 +103,13 @@ func (e *Enforcer) restoreHolds(restored journalState) error {
 			e.restoreHold(h.Budget, h.Amount)
 		}
 	}
-	e.ship.pending(e.restoreEvent)
+	e.ship.each(func(sh *shipment) {
+		if sh.undrawn {
+			e.acceptEarly(sh.ev, true)
+		} else {
+			e.restoreEvent(sh.ev)
+		}
+	})
 	e.book.each(func(s *slot) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -118,10 +124,13 @@ func (e *Enforcer) restoreHolds(restored journalState) error {
 }
 
 func (e *Enforcer) restoreHold(key fsm.BudgetKey, amount int64) {
-	if s := e.lockSlot(key); s != nil {
-		s.avail.Add(-amount)
-		s.mu.Unlock()
+	s := e.lockSlot(key)
+	if s == nil {
+		e.book.claim(key, claim{held: amount})
+		return
 	}
+	s.avail.Add(-amount)
+	s.mu.Unlock()
 }
 
 // restoreEvent makes an event of the outbox pending. If it settles a reservation
@@ -142,9 +151,8 @@ func (e *Enforcer) restoreEvent(ev *fsm.Event) {
 		for _, h := range r.holds {
 			if h.On != e.c.Node {
 				elsewhere = append(elsewhere, heldLine{Budget: h.Budget, Amount: drawnFor(ev.Lines, h), On: h.On})
-			} else if s := e.lockSlot(h.Budget); s != nil {
-				s.avail.Add(h.Amount)
-				s.mu.Unlock()
+			} else {
+				e.restoreHold(h.Budget, -h.Amount)
 			}
 		}
 		r.holds = elsewhere
@@ -165,10 +173,11 @@ func (e *Enforcer) Run(ctx context.Context, propose func(context.Context, fsm.Bo
 	running.Go(func() { e.agent.run(ctx) })
 	running.Go(func() { e.notices.run(ctx) })
 	running.Go(func() { e.keepHouse(ctx) })
+	running.Go(func() { e.ship.run(ctx) }) // it sends nothing before the session has begun
 	if err := e.startSession(ctx, p); err != nil {
 		return err
 	}
-	running.Go(func() { e.ship.run(ctx) })
+	e.ship.kick()
 	running.Go(func() { e.syncDraws(ctx) })
 	if e.recalling.Load() {
 		running.Go(func() { e.recallDraws(ctx) })
@@ -306,8 +315,13 @@ func (e *Enforcer) endSettled(id resID) {
 // after a crash of its machine. What was owed meanwhile is paid then; nothing else
 // might touch those budgets, and their holder can neither grant nor refuse before.
 func (e *Enforcer) resumeGiving(ctx context.Context) {
-	if wait := time.Until(time.UnixMilli(e.admitFrom.Load())); wait <= 0 || !sleep(ctx, wait) {
+	if e.mayGive(e.now()) {
 		return
+	}
+	for !e.mayGive(e.now()) {
+		if !sleep(ctx, recoverCheck) {
+			return
+		}
 	}
 	e.book.each(e.agent.attend)
 	e.payDebts(ctx)

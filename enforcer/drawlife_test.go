@@ -66,3 +66,40 @@ func TestADrawThatNobodyWantsAnyMoreIsFreed(t *testing.T) {
 		}
 	})
 }
+
+// The origin has seen a settlement that the holder has not. Until the holder has,
+// its lease does not show what was drawn, and the hold must stand.
+func TestADrawIsNotFreeBeforeItsSettlementIsApplied(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 6)
+		defer s.close()
+		num, id := drawn(t, s)
+		s.elect(3)
+		holder := s.node(1)
+		holder.set(&holder.late, true)
+		if err := s.node(2).ingest("evt", 6, id.String()); err != nil {
+			t.Fatal(err)
+		}
+		reviewed := make(chan struct{})
+		go func() {
+			defer close(reviewed)
+			holder.e.reviewDrawsOnce(t.Context(), holder.e.now()+1)
+		}()
+		time.Sleep(500 * time.Millisecond) // the origin has answered
+		if _, held := holder.e.draws.record(id); !held {
+			t.Error("freed on the origin's word alone")
+		}
+		if d, err := holder.check(5, 600_000); err == nil && d.Allowed {
+			t.Errorf("5 admitted with 6 of 10 used\n%s", s.state(num))
+		}
+		holder.set(&holder.late, false)
+		<-reviewed
+		s.settle()
+		if d, err := holder.check(4, 600_000); err != nil || !d.Allowed {
+			t.Errorf("4 are left: %+v, %v\n%s", d.Denied, err, s.state(num))
+		}
+		if b := s.budget(num); b.Used != 6 {
+			t.Errorf("used %d, want 6", b.Used)
+		}
+	})
+}

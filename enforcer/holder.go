@@ -361,10 +361,11 @@ func (e *Enforcer) giveDraw(id resID, d *heldDraw) {
 	e.journalEndDraw(id)
 }
 
-// giveAll returns holds to their slots, which are there while they hold something.
+// giveAll returns holds to their slots, which are there while they hold something,
+// unless the replica does not know them yet.
 func (e *Enforcer) giveAll(holds []Hold) {
 	for _, h := range holds {
-		if s := e.book.find(h.Budget); s != nil {
+		if s := e.book.findOr(h.Budget, claim{held: h.Amount}); s != nil {
 			e.give(s, h.Amount)
 		}
 	}

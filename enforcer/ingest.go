@@ -59,8 +59,9 @@ func (e *Enforcer) ingest(ctx context.Context, items []ingestItem, quorum bool) 
 func (e *Enforcer) openShipper() (*shipper, error) {
 	return openShipper(shipConfig{
 		log: e.log, fs: e.c.FS, dir: e.c.FS.PathJoin(e.c.DataDir, "outbox"), node: e.c.Node, peers: e.peers,
-		session: e.part,
-		index:   func() uint64 { index, _ := e.m.Applied(); return index },
+		session: e.part, begun: e.begun.Load,
+		draw:  func(ev *fsm.Event) transit { return e.charge(ev, true) },
+		index: func() uint64 { index, _ := e.m.Applied(); return index },
 		known: func(account, id string) (bool, error) {
 			_, _, known, err := e.m.Event(account, id)
 			return known, err
@@ -69,10 +70,10 @@ func (e *Enforcer) openShipper() (*shipper, error) {
 }
 
 // mayIngest reports why no event can be taken. A node without a leader takes
-// events; one that has not begun its session may not know yet what exists.
+// events, also one that has not begun its session: see early.go.
 func (e *Enforcer) mayIngest() error {
-	if !e.begun.Load() {
-		return errStarting
+	if e.removed.Load() {
+		return errRemoved
 	}
 	if e.closed.Load() {
 		return errDraining
@@ -181,8 +182,7 @@ type recording struct {
 	sh   *shipment
 	mine bool // this call claimed it; otherwise somebody had, or an earlier item of this call
 
-	conflict bool    // who has the id has another body
-	freed    transit // of the reservation it settles
+	conflict bool // who has the id has another body
 }
 
 // record accepts events on this node: each id is claimed, looked up in the
@@ -264,16 +264,23 @@ func (e *Enforcer) claim(items []*ingestItem, batch *shipBatch) (recs []recordin
 // storeClaimed makes what was claimed pending, then durable.
 func (e *Enforcer) storeClaimed(recs []recording) error {
 	var fresh []*shipment
+	early := !e.begun.Load()
 	for i := range recs {
-		if r := &recs[i]; r.mine && !r.sh.done {
-			r.freed = e.accept(r.sh.ev)
-			fresh = append(fresh, r.sh)
+		r := &recs[i]
+		if !r.mine || r.sh.done {
+			continue
 		}
+		if early {
+			e.acceptEarly(r.sh.ev, false)
+		} else {
+			r.sh.freed = e.accept(r.sh.ev)
+		}
+		fresh = append(fresh, r.sh)
 	}
 	if len(fresh) == 0 {
 		return nil
 	}
-	err := e.ship.store(fresh)
+	err := e.ship.store(fresh, early)
 	if err != nil {
 		for _, sh := range fresh {
 			e.unaccept(sh.ev)
@@ -307,8 +314,9 @@ func (e *Enforcer) awaitQuorum(ctx context.Context, recs []recording) {
 func (e *Enforcer) awaitFreed(ctx context.Context, recs []recording) {
 	var all transit
 	for _, r := range recs {
-		all.departures = append(all.departures, r.freed.departures...)
-		all.holders = append(all.holders, r.freed.holders...)
+		freed := e.ship.freedBy(r.sh)
+		all.departures = append(all.departures, freed.departures...)
+		all.holders = append(all.holders, freed.holders...)
 	}
 	slices.Sort(all.holders)
 	all.holders = slices.Compact(all.holders)

@@ -1,11 +1,13 @@
 package enforcer
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,7 +20,7 @@ import (
 // outbox keeps accepted events on this node's disk until they are settled. An
 // event is durable (fsync) before it is acknowledged.
 //
-//	key    'e', sequence u64 big endian
+//	key    'e', or 'u' while the event's lines are undrawn (see early.go), sequence u64 big endian
 //	value  version u8, msgpack of fsm.Event
 //
 // Sequences are given in the order of acceptance and not reused while an entry stands.
@@ -32,10 +34,13 @@ type outboxEntry struct {
 	seq  uint64
 	size int // bytes of the value
 	ev   *fsm.Event
+	// undrawn: it stands there without its draws. It must not be sent like that.
+	undrawn bool
 }
 
 const (
 	outboxPrefix   = 'e'
+	undrawnPrefix  = 'u'
 	outboxKeyBytes = 9
 	outboxVersion  = 1
 
@@ -64,6 +69,7 @@ func openOutbox(fs vfs.FS, dir string, log *slog.Logger) (*outbox, []outboxEntry
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open outbox %s: %w", dir, err), db.Close())
 	}
+	slices.SortFunc(entries, func(a, b outboxEntry) int { return cmp.Compare(a.seq, b.seq) })
 	if n := len(entries); n > 0 {
 		o.next.Store(entries[n-1].seq)
 	}
@@ -71,7 +77,7 @@ func openOutbox(fs vfs.FS, dir string, log *slog.Logger) (*outbox, []outboxEntry
 }
 
 func (o *outbox) load() (entries []outboxEntry, err error) {
-	it, err := o.db.NewIter(&pebble.IterOptions{LowerBound: []byte{outboxPrefix}, UpperBound: []byte{outboxPrefix + 1}})
+	it, err := o.db.NewIter(&pebble.IterOptions{LowerBound: []byte{outboxPrefix}, UpperBound: []byte{undrawnPrefix + 1}})
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +86,9 @@ func (o *outbox) load() (entries []outboxEntry, err error) {
 		if len(it.Key()) != outboxKeyBytes {
 			return nil, fmt.Errorf("%w: a key of %d bytes", errOutboxFormat, len(it.Key()))
 		}
-		e := outboxEntry{seq: binary.BigEndian.Uint64(it.Key()[1:]), size: len(it.Value())}
+		e := outboxEntry{
+			seq: binary.BigEndian.Uint64(it.Key()[1:]), size: len(it.Value()), undrawn: it.Key()[0] == undrawnPrefix,
+		}
 		if e.ev, err = decodeOutboxEvent(it.Value()); err != nil {
 			return nil, fmt.Errorf("event %d: %w", e.seq, err)
 		}
@@ -99,7 +107,23 @@ func (o *outbox) add(entries []*outboxEntry) error {
 			return err
 		}
 		e.seq, e.size = o.next.Add(1), len(value)
-		if err := b.Set(outboxKey(e.seq), value, nil); err != nil {
+		if err := b.Set(outboxKey(e.seq, e.undrawn), value, nil); err != nil {
+			return err
+		}
+	}
+	return b.Commit(pebble.Sync)
+}
+
+// redraw replaces undrawn events by what they are with their draws, durably, all or none.
+func (o *outbox) redraw(entries []*outboxEntry) error {
+	b := o.db.NewBatch()
+	defer b.Close()
+	for _, e := range entries {
+		value, err := encodeOutboxEvent(e.ev)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(b.Delete(outboxKey(e.seq, true), nil), b.Set(outboxKey(e.seq, false), value, nil)); err != nil {
 			return err
 		}
 	}
@@ -108,11 +132,11 @@ func (o *outbox) add(entries []*outboxEntry) error {
 
 // remove forgets settled events. It is not made durable: an event that comes
 // back after a crash is found settled when it is looked up, or sent again, or both.
-func (o *outbox) remove(seqs []uint64) error {
+func (o *outbox) remove(entries []outboxEntry) error {
 	b := o.db.NewBatch()
 	defer b.Close()
-	for _, seq := range seqs {
-		if err := b.Delete(outboxKey(seq), nil); err != nil {
+	for _, e := range entries {
+		if err := b.Delete(outboxKey(e.seq, e.undrawn), nil); err != nil {
 			return err
 		}
 	}
@@ -121,8 +145,12 @@ func (o *outbox) remove(seqs []uint64) error {
 
 func (o *outbox) close() error { return o.db.Close() }
 
-func outboxKey(seq uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{outboxPrefix}, seq)
+func outboxKey(seq uint64, undrawn bool) []byte {
+	prefix := byte(outboxPrefix)
+	if undrawn {
+		prefix = undrawnPrefix
+	}
+	return binary.BigEndian.AppendUint64([]byte{prefix}, seq)
 }
 
 func encodeOutboxEvent(ev *fsm.Event) ([]byte, error) {

@@ -161,6 +161,7 @@ func (e *Enforcer) adoptDraw(origin fsm.NodeNum, d LiveDraw) error {
 func (e *Enforcer) setAside(h Hold) {
 	s := e.lockSlot(h.Budget)
 	if s == nil {
+		e.book.claim(h.Budget, claim{held: h.Amount})
 		return
 	}
 	defer s.mu.Unlock()

@@ -135,8 +135,8 @@ func (e *Enforcer) free(id resID, held []heldLine) (t transit) {
 		if h.On != e.c.Node {
 			continue
 		}
-		// The slot is there: it is not dropped while something is held in it.
-		if s := e.book.find(h.Budget); s != nil {
+		// The slot is there, it is not dropped while something is held in it; or it is still to come.
+		if s := e.book.findOr(h.Budget, claim{held: h.Amount}); s != nil {
 			e.give(s, h.Amount)
 			t.depart(s)
 		}

@@ -18,6 +18,7 @@ import (
 // passes these states:
 //
 //	claimed   its id is taken; it is being resolved and written to the outbox
+//	undrawn   durable here, waiting for the session to begin; see early.go
 //	queued    durable here, not sent or not delivered
 //	sent      handed to a leader; the outcome is unknown until it is seen applied
 //	done      seen applied here; gone from the outbox soon after
@@ -31,6 +32,8 @@ type shipper struct {
 	node    fsm.NodeNum
 	session func() *fsm.Part // an empty part of the present session
 	index   func() uint64    // log index that the replica stands at
+	begun   func() bool      // the session has begun: events may be sent
+	draw    func(*fsm.Event) transit
 	outbox  *outbox
 	fs      vfs.FS
 	dir     string
@@ -38,10 +41,11 @@ type shipper struct {
 	mu      sync.Mutex
 	events  map[eventKey]*shipment // claimed, queued and sent ones
 	bytes   int64                  // of the durable ones
+	undrawn []*shipment            // to be drawn and then queued, oldest first
 	queue   []*shipment            // to send, oldest first
 	flight  []sending              // by time
 	settled []*shipment            // seen applied, not yet announced; see complete
-	garbage []uint64               // sequences to remove from the outbox
+	garbage []outboxEntry          // to remove from the outbox
 	idle    chan struct{}          // closed while there are no events
 
 	wake    chan struct{} // holds one: something is queued
@@ -57,7 +61,9 @@ type shipment struct {
 	outboxEntry
 	key    eventKey
 	batch  *shipBatch
-	stored bool // durable here
+	stored bool    // durable here
+	drawn  bool    // undrawn on disk, but its lines are drawn
+	freed  transit // of the reservation it settles
 
 	sends     int
 	sentAt    time.Time // zero: not since it was queued
@@ -116,6 +122,8 @@ type shipConfig struct {
 	peers   Peers
 	session func() *fsm.Part
 	index   func() uint64
+	begun   func() bool
+	draw    func(*fsm.Event) transit               // draws an undrawn event, once the session has begun
 	known   func(account, id string) (bool, error) // whether the replica has the event
 }
 
@@ -127,7 +135,7 @@ func openShipper(c shipConfig) (*shipper, error) {
 		return nil, err
 	}
 	s := &shipper{
-		log: c.log, peers: c.peers, node: c.node, session: c.session, index: c.index, outbox: box, fs: c.fs, dir: c.dir,
+		log: c.log, peers: c.peers, node: c.node, session: c.session, index: c.index, begun: c.begun, draw: c.draw, outbox: box, fs: c.fs, dir: c.dir,
 		events: make(map[eventKey]*shipment), idle: make(chan struct{}),
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxPartsSent),
 	}
@@ -138,13 +146,17 @@ func openShipper(c shipConfig) (*shipper, error) {
 			return nil, errors.Join(err, box.close())
 		}
 		if known || s.events[key] != nil {
-			s.garbage = append(s.garbage, e.seq)
+			s.garbage = append(s.garbage, e)
 			continue
 		}
 		sh := &shipment{outboxEntry: e, key: key, stored: true, restored: true}
 		s.events[key] = sh
 		s.bytes += int64(e.size)
-		s.queue = append(s.queue, sh)
+		if sh.undrawn {
+			s.undrawn = append(s.undrawn, sh)
+		} else {
+			s.queue = append(s.queue, sh)
+		}
 	}
 	if len(s.events) == 0 {
 		close(s.idle)
@@ -186,9 +198,10 @@ func (s *shipper) unclaim(sh *shipment, outcome fsm.EventOutcome) {
 }
 
 // store makes claimed events durable, all or none, and queues them.
-func (s *shipper) store(shipments []*shipment) error {
+func (s *shipper) store(shipments []*shipment, undrawn bool) error {
 	entries := make([]*outboxEntry, len(shipments))
 	for i, sh := range shipments {
+		sh.undrawn = undrawn
 		entries[i] = &sh.outboxEntry
 	}
 	if err := s.outbox.add(entries); err != nil {
@@ -199,7 +212,11 @@ func (s *shipper) store(shipments []*shipment) error {
 		sh.stored = true
 		s.bytes += int64(sh.size)
 	}
-	s.queue = append(s.queue, shipments...)
+	if undrawn {
+		s.undrawn = append(s.undrawn, shipments...)
+	} else {
+		s.queue = append(s.queue, shipments...)
+	}
 	s.mu.Unlock()
 	s.kick()
 	return nil
@@ -274,7 +291,7 @@ func (s *shipper) finish(sh *shipment, outcome fsm.EventOutcome) {
 	delete(s.events, sh.key)
 	if sh.stored {
 		s.bytes -= int64(sh.size)
-		s.garbage = append(s.garbage, sh.seq)
+		s.garbage = append(s.garbage, sh.outboxEntry)
 	}
 	sh.done, sh.outcome = true, outcome
 	if len(s.events) == 0 {
@@ -294,12 +311,16 @@ func (s *shipper) announce(sh *shipment) {
 }
 
 // pending calls f for every durable event that is not seen applied, in no order.
-func (s *shipper) pending(f func(*fsm.Event)) {
+func (s *shipper) pending(f func(ev *fsm.Event)) {
+	s.each(func(sh *shipment) { f(sh.ev) })
+}
+
+func (s *shipper) each(f func(*shipment)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sh := range s.events {
 		if sh.stored {
-			f(sh.ev)
+			f(sh)
 		}
 	}
 }

@@ -35,8 +35,11 @@ func (s *shipper) run(ctx context.Context) {
 			}
 		case <-s.wake:
 		}
-		if !backoff.over(time.Now()) {
+		if !s.begun() || !backoff.over(time.Now()) {
 			continue // the tick comes back to it
+		}
+		if err := s.drawEarly(); err != nil {
+			s.log.Error("events of before the session cannot be shipped yet", "err", err)
 		}
 		if len(s.slots) > 0 && !sleep(ctx, shipGather) {
 			return
@@ -183,13 +186,13 @@ func dropFront[T any](q []T, n int) []T {
 // sweep removes settled events from the outbox.
 func (s *shipper) sweep() error {
 	s.mu.Lock()
-	seqs := s.garbage
+	entries := s.garbage
 	s.garbage = nil
 	s.mu.Unlock()
-	if len(seqs) == 0 {
+	if len(entries) == 0 {
 		return nil
 	}
-	return s.outbox.remove(seqs)
+	return s.outbox.remove(entries)
 }
 
 // checkDisk takes the node's ingest out of service while the disk is nearly full.

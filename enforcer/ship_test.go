@@ -63,6 +63,7 @@ func openShipTest(t *testing.T, fs vfs.FS, known ...string) *shipTest {
 		log: quiet, fs: fs, dir: "outbox", node: 1, peers: st,
 		session: func() *fsm.Part { return &fsm.Part{Node: 1, Boot: 5} },
 		index:   func() uint64 { st.mu.Lock(); defer st.mu.Unlock(); return st.index },
+		begun:   func() bool { return true },
 		known:   func(_, id string) (bool, error) { return st.known[id], nil },
 	})
 	mustDo(t, err)
@@ -82,7 +83,7 @@ func (st *shipTest) put(t *testing.T, ids ...string) []*shipment {
 		}
 		shs = append(shs, sh)
 	}
-	mustDo(t, st.s.store(shs))
+	mustDo(t, st.s.store(shs, false))
 	close(b.stored)
 	return shs
 }
@@ -226,7 +227,7 @@ func TestALargeEventTravelsAlone(t *testing.T) {
 			mustDo(t, err)
 			shs = append(shs, sh)
 		}
-		mustDo(t, st.s.store(shs))
+		mustDo(t, st.s.store(shs, false))
 		st.run(func() {
 			time.Sleep(10 * time.Millisecond)
 			if parts, events := st.sent(); parts != 3 || events != 3 {
@@ -298,7 +299,7 @@ func TestAnOutboxOfAnotherReleaseIsRefused(t *testing.T) {
 	for _, value := range [][]byte{{}, {outboxVersion + 1}, {outboxVersion, 0xc1}} {
 		fs := vfs.NewMem()
 		db, err := pebble.Open("outbox", &pebble.Options{FS: fs, Logger: pebbleLog{quiet}})
-		mustDo(t, err, db.Set(outboxKey(1), value, pebble.Sync), db.Close())
+		mustDo(t, err, db.Set(outboxKey(1, false), value, pebble.Sync), db.Close())
 		if _, _, err := openOutbox(fs, "outbox", quiet); !errors.Is(err, errOutboxFormat) {
 			t.Errorf("%x: %v", value, err)
 		}

@@ -24,8 +24,24 @@ func (s *sim) leads(nd *simNode) bool {
 	return s.leader == nd.num
 }
 
-// crashes kills and restarts random nodes until stop is closed; a killed leader is followed by another.
-func (d *driver) crashes(stop <-chan struct{}, every time.Duration) {
+// outage is a way in which a node goes away and comes back.
+type outage struct{ begin, end func(*simNode) }
+
+var (
+	crash     = outage{(*simNode).kill, func(nd *simNode) { nd.start(); nd.awaitReady() }}
+	partition = outage{
+		func(nd *simNode) { nd.set(&nd.cut, true) },
+		func(nd *simNode) { nd.set(&nd.cut, false) },
+	}
+	reboot = outage{
+		func(nd *simNode) { nd.powerCut(int(nd.s.sizes(100)())) },
+		func(nd *simNode) { nd.start(); nd.awaitReadyFor(2 * time.Minute) },
+	}
+)
+
+// disrupt takes random nodes away and brings them back until stop is closed; a
+// leader that is taken is followed by another.
+func (d *driver) disrupt(stop <-chan struct{}, every time.Duration, how outage) {
 	s := d.s
 	for {
 		select {
@@ -34,55 +50,27 @@ func (d *driver) crashes(stop <-chan struct{}, every time.Duration) {
 		case <-time.After(s.between(every/2, every)):
 		}
 		nd := s.anyUp()
-		d.mu.Lock()
-		d.unsafe = true
-		d.mu.Unlock()
-		nd.kill()
+		s.note("node %d goes away", nd.num)
+		d.doubt(true)
+		how.begin(nd)
 		if s.leads(nd) {
 			s.elect(0)
 			time.Sleep(s.between(200*time.Millisecond, 1200*time.Millisecond))
 			s.elect(s.anyUp().num)
 		}
 		time.Sleep(s.between(0, 2500*time.Millisecond))
-		nd.start()
-		nd.awaitReady()
+		how.end(nd)
+		s.note("node %d is back", nd.num)
 		time.Sleep(settleTime)
-		d.mu.Lock()
-		d.unsafe = false
-		d.mu.Unlock()
+		d.doubt(false)
 	}
 }
 
-// partitions cuts random nodes off and heals them until stop is closed.
-func (d *driver) partitions(stop <-chan struct{}, every time.Duration) {
-	s := d.s
-	for {
-		select {
-		case <-stop:
-			return
-		case <-time.After(s.between(every/2, every)):
-		}
-		nd := s.anyUp()
-		d.mu.Lock()
-		d.unsafe = true
-		d.mu.Unlock()
-		s.mu.Lock()
-		nd.cut = true
-		s.mu.Unlock()
-		if s.leads(nd) {
-			s.elect(0)
-			time.Sleep(s.between(200*time.Millisecond, 1200*time.Millisecond))
-			s.elect(s.anyUp().num)
-		}
-		time.Sleep(s.between(0, 2500*time.Millisecond))
-		s.mu.Lock()
-		nd.cut = false
-		s.mu.Unlock()
-		time.Sleep(settleTime)
-		d.mu.Lock()
-		d.unsafe = false
-		d.mu.Unlock()
-	}
+// doubt says whether a node is away, or was a moment ago.
+func (d *driver) doubt(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unsafe = on
 }
 
 // TestNothingIsOverspentOrLostUnderFaults is the heart of the promises: whatever
@@ -119,10 +107,10 @@ func TestNothingIsOverspentOrLostUnderFaults(t *testing.T) {
 					var chaos sync.WaitGroup
 					stop := make(chan struct{})
 					if c.crash > 0 {
-						chaos.Go(func() { d.crashes(stop, c.crash) })
+						chaos.Go(func() { d.disrupt(stop, c.crash, crash) })
 					}
 					if c.cut > 0 {
-						chaos.Go(func() { d.partitions(stop, c.cut) })
+						chaos.Go(func() { d.disrupt(stop, c.cut, partition) })
 					}
 					on := s.anyUp
 					if c.skewed {

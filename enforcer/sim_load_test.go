@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -26,7 +27,11 @@ type driver struct {
 	live     map[string]int64
 	admitted int64
 	denied   int
-	unknown  int  // unavailable
+	unknown  int           // unavailable
+	ttl      time.Duration // of reservations; 0: callTTL
+	forgets  bool          // nodes may forget reservations
+	archives bool          // entities may be archived
+	recent   []formerLimit
 	untold   bool // somebody was not told of what was set aside for him: it expires
 	events   int
 	unsafe   bool // a node is down, or was a moment ago: room may be in doubt
@@ -41,6 +46,23 @@ type giving struct {
 // callTTL is the life of a reservation that is not left to expire.
 const callTTL = time.Minute
 
+// formerLimit is a limit that was in force until a moment ago.
+type formerLimit struct {
+	limit int64
+	until time.Time
+}
+
+// limits returns the least and the largest limit that may decide a call now. d.mu is held.
+func (d *driver) limits() (least, most int64) {
+	least, most = d.limit, d.limit
+	for _, f := range d.recent {
+		if time.Since(f.until) < settleTime {
+			least, most = min(least, f.limit), max(most, f.limit)
+		}
+	}
+	return least, most
+}
+
 // settleTime is how long room that came back may be in transit.
 const settleTime = 3 * time.Second
 
@@ -48,8 +70,8 @@ func (d *driver) granted(amount int64) {
 	d.calls -= amount
 	d.holding += amount
 	d.admitted += amount
-	if d.spent+d.holding > d.limit {
-		d.s.t.Errorf("overspent: %d used + %d held > %d\n%s%s", d.spent, d.holding, d.limit, d.s.state(d.num), d.lost())
+	if _, most := d.limits(); d.spent+d.holding > most {
+		d.s.t.Errorf("overspent: %d used + %d held > %d\n%s%s", d.spent, d.holding, most, d.s.state(d.num), d.lost())
 	}
 }
 
@@ -86,8 +108,9 @@ func (d *driver) refused(dec *Decision, amount int64) {
 	d.calls -= amount
 	d.denied++
 	row := dec.Denied
-	if row.Used+row.Reserved+dec.Requested <= d.limit {
-		d.s.t.Errorf("a refusal that proves nothing: used %d + reserved %d + requested %d ≤ %d", row.Used, row.Reserved, dec.Requested, d.limit)
+	least, _ := d.limits()
+	if row.Used+row.Reserved+dec.Requested <= least {
+		d.s.t.Errorf("a refusal that proves nothing: used %d + reserved %d + requested %d ≤ %d", row.Used, row.Reserved, dec.Requested, least)
 	}
 	transit := int64(0)
 	kept := d.returned[:0]
@@ -98,7 +121,7 @@ func (d *driver) refused(dec *Decision, amount int64) {
 		}
 	}
 	d.returned = kept
-	if room := d.limit - d.spent - d.holding - d.calls - transit; room >= amount && !d.unsafe {
+	if room := least - d.spent - d.holding - d.calls - transit; room >= amount && !d.unsafe {
 		d.s.t.Errorf("falsely refused: %d asked for, %d spent, %d held, %d in calls, %d in transit of %d\n%s",
 			amount, d.spent, d.holding, d.calls, transit, d.limit, d.s.state(d.num))
 	}
@@ -116,7 +139,7 @@ func (d *driver) over(amount, used int64) {
 // any node, release it, or let it expire. It reports whether it was refused.
 func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool) {
 	s := d.s
-	fate, ttl := s.between(0, 9), callTTL.Milliseconds()
+	fate, ttl := s.between(0, 9), cmp.Or(d.ttl, callTTL).Milliseconds()
 	if fate == 0 {
 		ttl = 2_000 // to be left to expire
 	}
@@ -140,6 +163,10 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 		}
 		d.mu.Unlock()
 		return false
+	case dec.Code == CodeEntityArchived && d.archives:
+		d.calls -= amount
+		d.mu.Unlock()
+		return true
 	case !dec.Allowed:
 		if dec.Code != CodeBudgetExhausted {
 			s.t.Errorf("refused with %s", dec.Code)
@@ -205,7 +232,7 @@ func (d *driver) release(on func() *simNode, res string, expires time.Time) {
 		e := nd.e
 		d.s.mu.Unlock()
 		reply, err := e.release(d.s.t.Context(), id, "")
-		if err == nil && reply.Code != "" && try == 0 { // a restart forgets what had ended
+		if err == nil && reply.Code != "" && try == 0 && !d.forgets { // a restart forgets what had ended
 			d.s.t.Errorf("release: %s", reply.Code)
 		}
 		if err == nil {
@@ -256,6 +283,10 @@ func (d *driver) exhaust() {
 	refusals := 0
 	for i := 0; refusals < 3*len(d.s.nodes); i++ {
 		nd := d.s.nodes[i%len(d.s.nodes)]
+		if !nd.is(&nd.up) {
+			refusals++
+			continue
+		}
 		dec, err := nd.check(1, 60_000)
 		switch {
 		case err != nil:
@@ -284,6 +315,9 @@ func (d *driver) exhaust() {
 		d.s.t.Errorf("used is %d, %d were reported\n%s", b.Used, d.spent, d.s.state(d.num))
 	}
 	for _, nd := range d.s.nodes {
+		if !nd.is(&nd.up) {
+			continue
+		}
 		if r := nd.e.Reserved(d.s.budget(d.num).Key); r != 0 {
 			d.s.t.Errorf("node %d still has %d set aside\n%s", nd.num, r, d.s.state(d.num))
 		}

@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,6 +39,9 @@ type sim struct {
 	applying time.Duration // how far apply may lag
 	virtual  bool          // time is
 	calls    map[Method]int
+	driver   *driver
+	seed     uint64
+	history  []string // the latest events, told on failure
 }
 
 // faults are what the network does to each message. Probabilities in percent.
@@ -53,10 +58,11 @@ type simNode struct {
 	m    *fsm.Machine
 	e    *Enforcer
 	up   bool
-	cut  bool // cannot reach anyone
-	late bool // applies nothing
-	shut bool // no leader takes its events
-	deaf bool // it answers no other enforcer
+	cut  bool   // cannot reach anyone
+	late bool   // applies nothing
+	snap []byte // to install next
+	shut bool   // no leader takes its events
+	deaf bool   // it answers no other enforcer
 	stop context.CancelFunc
 	done sync.WaitGroup
 
@@ -72,7 +78,7 @@ const simAccount = "acme"
 // It must be called in a synctest bubble; close stops everything.
 func newSim(t testing.TB, n int, seed uint64) *sim {
 	s := &sim{
-		t: t, rng: rand.New(rand.NewPCG(seed, 1)), grew: make(chan struct{}),
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), grew: make(chan struct{}),
 		outcomes: make(map[uint64]fsm.Outcome), calls: make(map[Method]int), heard: make(map[fsm.NodeNum]time.Time), leader: 1,
 		applying: 2 * time.Millisecond, virtual: time.Now().Year() < 2020, // a bubble's clock starts in 2000
 	}
@@ -86,8 +92,7 @@ func newSim(t testing.TB, n int, seed uint64) *sim {
 		{ID: "team", Type: "team"}, {ID: "alice", Type: "user", Parent: "team"},
 	}})
 	for i := range n {
-		nd := &simNode{s: s, num: fsm.NodeNum(i + 1), fs: vfs.NewCrashableMem(), kernel: [16]byte{1}}
-		s.nodes = append(s.nodes, nd)
+		s.spare(fsm.NodeNum(i + 1))
 	}
 	for _, nd := range s.nodes {
 		nd.start()
@@ -98,7 +103,28 @@ func newSim(t testing.TB, n int, seed uint64) *sim {
 	return s
 }
 
+// spare adds the machine of a node that has not started yet.
+func (s *sim) spare(num fsm.NodeNum) *simNode {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	nd := &simNode{s: s, num: num, fs: vfs.NewCrashableMem(), kernel: [16]byte{1}}
+	s.nodes = append(s.nodes, nd)
+	return nd
+}
+
+// note keeps what the test does for the case that it fails.
+func (s *sim) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const most = 60
+	s.history = append(s.history, fmt.Sprintf("%v log %d: ", time.Now().Format("04:05.000000"), len(s.log))+fmt.Sprintf(format, args...))
+	s.history = s.history[max(0, len(s.history)-most):]
+}
+
 func (s *sim) close() {
+	if s.t.Failed() {
+		s.t.Logf("seed %d\n%s", s.seed, strings.Join(s.history, "\n"))
+	}
 	s.disturb(faults{})
 	for _, nd := range s.nodes {
 		if nd.up {
@@ -156,8 +182,8 @@ func (s *sim) settle() {
 	s.mu.Lock()
 	end := uint64(len(s.log))
 	s.mu.Unlock()
-	for _, nd := range s.nodes {
-		if nd.up {
+	for _, nd := range s.all() {
+		if nd.is(&nd.up) {
 			if err := nd.m.WaitApplied(context.Background(), end); err != nil {
 				s.t.Fatalf("node %d: %v", nd.num, err)
 			}
@@ -181,13 +207,20 @@ func (s *sim) elect(n fsm.NodeNum) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leader = n
+	s.history = append(s.history, fmt.Sprintf("%v log %d: leader %d", time.Now().Format("04:05.000000"), len(s.log), n))
 	now := time.Now()
 	for _, nd := range s.nodes {
 		s.heard[nd.num] = now // a new leader starts counting at its election
 	}
 }
 
-func (s *sim) node(n fsm.NodeNum) *simNode { return s.nodes[n-1] }
+func (s *sim) node(n fsm.NodeNum) *simNode { return s.all()[n-1] }
+
+func (s *sim) all() []*simNode {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nodes
+}
 
 func (s *sim) chance(percent func(faults) int) bool {
 	s.mu.Lock()
@@ -297,12 +330,19 @@ func (nd *simNode) apply(ctx context.Context) {
 	for ctx.Err() == nil {
 		at, _ := nd.m.Applied()
 		s.mu.Lock()
-		grew, cut := s.grew, nd.cut || nd.late
+		grew, cut, snap := s.grew, nd.cut || nd.late, nd.snap
+		nd.snap = nil
 		var entries []fsm.Entry
 		if n := uint64(len(s.log)); at < n && !cut {
 			entries = s.log[at:min(n, at+64)]
 		}
 		s.mu.Unlock()
+		if snap != nil {
+			if err := nd.m.InstallSnapshot(bytes.NewReader(snap)); err != nil {
+				s.t.Errorf("node %d: install: %v", nd.num, err)
+			}
+			continue
+		}
 		if len(entries) == 0 {
 			select {
 			case <-grew:
@@ -482,6 +522,13 @@ func (nd *simNode) Call(ctx context.Context, to fsm.NodeNum, method Method, req,
 	return msgpack.Unmarshal(answer, reply)
 }
 
+// called counts the requests of one kind that have reached an enforcer.
+func (s *sim) called(m Method) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[m]
+}
+
 // HeardLeader implements Peers.
 func (nd *simNode) HeardLeader() time.Time {
 	nd.freshMu.Lock()
@@ -567,6 +614,9 @@ func (s *sim) state(num uint64) string {
 	b := s.budget(num)
 	out := fmt.Sprintf("limit %d used %d free %d leases %v holder %d gen %d acks %v", b.Limit, b.Used, b.Free(), b.Leases, b.Holder, b.Gen, b.Acks)
 	for _, nd := range s.nodes {
+		if nd.e == nil {
+			continue
+		}
 		if sl := nd.e.book.find(b.Key); sl != nil {
 			sl.mu.Lock()
 			out += fmt.Sprintf("\n  n%d up %v: avail %d held %d pending %d overdraft %d releasing %d credit %d debt %d", nd.num, nd.up,

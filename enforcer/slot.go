@@ -140,26 +140,17 @@ func (s *slot) takeAnyway(a int64) bool {
 }
 
 // takeUpTo sets aside as much of a as there is.
-func (s *slot) takeUpTo(a int64) int64 {
-	for {
-		v := s.avail.Load()
-		got := min(a, v)
-		if got <= 0 {
-			return 0
-		}
-		if s.avail.CompareAndSwap(v, v-got) {
-			return got
-		}
-	}
-}
+func (s *slot) takeUpTo(a int64) int64 { return s.takeBelow(a, 0) }
 
 // giveUp takes up to a of what is not held, also what is held back as excess,
 // for a release: giving a lease back is safe even where it cannot be spent. mu is held.
-func (s *slot) giveUp(a int64) int64 {
-	excess := s.excess()
+func (s *slot) giveUp(a int64) int64 { return s.takeBelow(a, s.excess()) }
+
+// takeBelow sets aside as much of a as leaves avail at −below or above.
+func (s *slot) takeBelow(a, below int64) int64 {
 	for {
 		v := s.avail.Load()
-		got := min(a, v+excess)
+		got := min(a, v+below)
 		if got <= 0 {
 			return 0
 		}

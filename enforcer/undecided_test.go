@@ -81,11 +81,11 @@ func TestADrawThatStaysIsRefusedToOthersAtOnce(t *testing.T) {
 		s := newSim(t, 3, 32)
 		defer s.close()
 		twoHolders(t, s)
-		before := s.calls[MethodDraw]
+		before := s.called(MethodDraw)
 		if d, err := s.node(3).check(5, 60_000); err != nil || !d.Allowed {
 			t.Fatalf("%+v, %v", d, err)
 		}
-		if n := s.calls[MethodDraw] - before; n != 2 {
+		if n := s.called(MethodDraw) - before; n != 2 {
 			t.Errorf("%d draws for two holders", n)
 		}
 		time.Sleep(5 * time.Millisecond) // the firm travels
@@ -93,7 +93,7 @@ func TestADrawThatStaysIsRefusedToOthersAtOnce(t *testing.T) {
 		if d, err := s.node(1).team(6); err != nil || d.Code != CodeBudgetExhausted || time.Since(at) > 5*time.Millisecond {
 			t.Errorf("5 of 10 are reserved: %s, %v after %v", d.Code, err, time.Since(at))
 		}
-		if n := s.calls[MethodFirm]; n != 1 {
+		if n := s.called(MethodFirm); n != 1 {
 			t.Errorf("%d firms, want 1: only the first of two holders is told", n)
 		}
 	})
@@ -138,7 +138,7 @@ func TestADrawOnOneHolderIsDecidedByItsAnswer(t *testing.T) {
 			t.Errorf("%s, %v", d.Code, err)
 		}
 		time.Sleep(time.Second)
-		if n := s.calls[MethodFirm]; n != 0 {
+		if n := s.called(MethodFirm); n != 0 {
 			t.Errorf("%d firms for draws on one holder", n)
 		}
 	})

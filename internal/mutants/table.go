@@ -144,9 +144,9 @@ var bugs = []bug{
 	{
 		name:   "proof: refuse before all have given up",
 		breaks: "N5: room on other nodes is refused",
-		file:   "enforcer/judge.go",
-		old:    "s.b.Holder == s.me && s.allAck && room < a",
-		new:    "s.b.Holder == s.me && room < a",
+		file:   "enforcer/undecided.go",
+		old:    "if s.b.Holder != s.me || !s.allAck {",
+		new:    "if s.b.Holder != s.me {",
 		test:   "TestARefusalNeedsAProof",
 	},
 	{
@@ -219,8 +219,8 @@ var bugs = []bug{
 		name:   "outbox: answered before it is on disk",
 		breaks: "an acknowledged event is lost with the machine",
 		file:   "enforcer/outbox.go",
-		old:    "return b.Commit(pebble.Sync)",
-		new:    "return b.Commit(pebble.NoSync)",
+		old:    "return b.Commit(pebble.Sync)\n}\n\n// redraw",
+		new:    "return b.Commit(pebble.NoSync)\n}\n\n// redraw",
 		test:   "TestAnAcceptedEventSurvivesAPowerCut",
 	},
 	{
