@@ -58,6 +58,11 @@ func (a *api) harden(next http.Handler) http.Handler {
 		w.Header().Set(headerRequestID, newRequestID())
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
+		if len(r.TransferEncoding) > 0 {
+			// net/http does not tell whether a Content-Length came with it, which a proxy in
+			// front may have gone by: whatever follows may be no request (RFC 9112, 6.1).
+			w.Header().Set("Connection", "close")
+		}
 		began := time.Now()
 		defer a.finish(w, r, began)
 		if !isProbe(r.URL.Path) {

@@ -68,9 +68,9 @@ func (c *tokenCache) keep(t fsm.Token, round uint64) {
 
 var bearer = []byte("bearer ")
 
-// authenticate returns the account that the request's token covers; empty: all.
-func (s *server) authenticate(ctx *fasthttp.RequestCtx, now int64) (account string, p *problem) {
-	header := ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)
+// authenticate returns the account that a request's token covers; empty: all.
+func (s *server) authenticate(h *fasthttp.RequestHeader, now int64) (account string, p *problem) {
+	header := h.Peek(fasthttp.HeaderAuthorization)
 	if len(header) <= len(bearer) || !bytes.EqualFold(header[:len(bearer)], bearer) {
 		return "", newProblem(codeNoToken, "send Authorization: Bearer and a service token")
 	}

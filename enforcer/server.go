@@ -32,6 +32,8 @@ const (
 	maxListBodyBytes = 1 << 20  // of an ingest or of checks
 	maxHeaderBytes   = 8 << 10
 
+	maxStrangerBodyBytes = 4 << 10 // that is waited for before it is known who asks
+
 	maxConns         = 10_000
 	maxInFlight      = 8_192    // requests being answered
 	maxInFlightBytes = 32 << 20 // bodies of them
@@ -64,7 +66,7 @@ func NewServer(e *Enforcer, log *slog.Logger) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:        s.handle,
 		ErrorHandler:   s.handleBroken,
-		HeaderReceived: limits,
+		HeaderReceived: s.limits,
 
 		Concurrency:        maxConns,
 		ReadBufferSize:     maxHeaderBytes,
@@ -84,8 +86,16 @@ func NewServer(e *Enforcer, log *slog.Logger) *fasthttp.Server {
 	}
 }
 
-// limits sets the limit of a body before it is read.
-func limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+// limits sets the limit of a body before it is read. A stranger's is not read at
+// all: memory for it is taken when it is declared, and ten thousand connections
+// may declare one each. The request goes on without it, to be told who may.
+func (s *server) limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if h.ContentLength() > maxStrangerBodyBytes {
+		if _, p := s.authenticate(h, s.e.now()); p != nil {
+			h.SetContentLength(0)
+			h.SetConnectionClose()
+		}
+	}
 	c := fasthttp.RequestConfig{ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxRequestBodySize: maxBodyBytes}
 	uri := h.RequestURI()
 	if i := bytes.IndexByte(uri, '?'); i >= 0 {
@@ -165,6 +175,9 @@ func (s *server) handle(ctx *fasthttp.RequestCtx) {
 	}
 	defer s.inFlightBytes.Add(-size)
 	if p := s.route(ctx); p != nil {
+		if ctx.Request.Header.ConnectionClose() {
+			leaveUnread(ctx) // what may have been left by limits
+		}
 		s.fail(ctx, p)
 	}
 }
@@ -205,7 +218,7 @@ func (s *server) route(ctx *fasthttp.RequestCtx) *problem {
 	case pathReady:
 		return s.probe(ctx, s.ready())
 	}
-	account, p := s.authenticate(ctx, s.e.now())
+	account, p := s.authenticate(&ctx.Request.Header, s.e.now())
 	if p != nil {
 		return p
 	}
