@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,7 @@ type testNode struct {
 	dir       string
 	extraArgs []string
 	insecure  bool
+	program   string // another build of the program; empty: this one
 
 	noRootToken bool
 }
@@ -120,7 +122,8 @@ func (c *testCluster) start(i int) {
 	if node.noRootToken {
 		env = nil
 	}
-	node.process = launch(c.t, filepath.Join(c.dir, node.name+".log"), env, c.args(node)...)
+	program := cmp.Or(node.program, testProgram(c.t))
+	node.process = launchProgram(c.t, program, filepath.Join(c.dir, node.name+".log"), env, c.args(node)...)
 }
 
 // waitReady waits until node i decides.

@@ -30,12 +30,18 @@ type process struct {
 // launch starts the program. Of the environment only what it needs is passed on.
 func launch(t *testing.T, log string, env []string, args ...string) *process {
 	t.Helper()
+	return launchProgram(t, testProgram(t), log, env, args...)
+}
+
+// launchProgram is launch for another build of the program.
+func launchProgram(t *testing.T, program, log string, env []string, args ...string) *process {
+	t.Helper()
 	stderr, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, modePrivate)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, stdout: &lockedBuffer{}, log: log, exited: make(chan struct{})}
-	p.cmd = exec.Command(testProgram(t), args...)
+	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = append([]string{asBursar + "=1", "HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}, env...)
 	p.cmd.Stdout = p.stdout
 	p.cmd.Stderr = stderr
