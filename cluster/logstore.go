@@ -33,6 +33,9 @@ const boltOpenTimeout = time.Second
 // openBolt opens raft's stores in dir, on the real file system.
 func openBolt(dir string) (RaftStores, error) {
 	path := filepath.Join(dir, "raft.db")
+	if err := checkBoltSize(path); err != nil {
+		return nil, err
+	}
 	s, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		// The freelist is rebuilt when the file is opened: writing it with every

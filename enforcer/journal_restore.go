@@ -153,7 +153,7 @@ func (j *journal) readFiles(files []journalFile, end int64, live *liveRecords) (
 		if f.base {
 			count = int64(len(data))
 		}
-		if err := readSegment(data, h.seq == f.seq, count, i+1 == len(files), live); err != nil {
+		if err := readSegment(data, ok && h.seq == f.seq, count, i+1 == len(files), live); err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", f.name(), err))
 		} else if n := int64(len(data)); count < 0 && n > 0 && live.torn > 0 {
 			j.log.Warn("journal ends in a torn record, as after a crash", "file", f.name(), "bytes", live.torn)
