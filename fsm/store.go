@@ -35,12 +35,13 @@ const storeFormat = 1
 
 // Sizes of one node's store, in bytes: three nodes share a machine in development.
 const (
-	storeCacheSize    = 32 << 20
 	storeMemTableSize = 16 << 20
+	storeBlockCache   = 32 << 20
+	storeCacheSize    = storeBlockCache + 3*storeMemTableSize // Pebble takes the memtables, those being written, flushed and reused, out of its cache
 	storeBlockSize    = 16 << 10
 	storeMaxOpenFiles = 512
 	storeWALSyncEvery = 512 << 10 // start writing back early, so that a flush finds little left
-	filterBitsPerKey  = 10        // false positives ~1 %: nearly every dedup look-up of a new event reads no table
+	filterBitsPerKey  = 10        // false positives ~1 %; Get passes over the filters of the lowest level
 )
 
 // store is one Pebble database, kept open while anyone reads it.
