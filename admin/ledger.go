@@ -49,11 +49,13 @@ type listLedgerInput struct {
 	Entity       string    `query:"entity" doc:"only events charged to this entity, whether named or above or below the named ones"`
 	Key          string    `query:"key"`
 	Model        string    `query:"model"`
+	Member       string    `query:"member"`
 	Capability   string    `query:"capability" doc:"only events that used this capability"`
 	EventID      string    `query:"event_id"`
 	From         time.Time `query:"from" doc:"only events at or after this time"`
 	To           time.Time `query:"to" doc:"only events before this time"`
 	Unattributed bool      `query:"unattributed" doc:"true: only events none of whose entities is provisioned"`
+	Unpriced     bool      `query:"unpriced" doc:"true: only events whose model, or some of whose usage, had no price"`
 	Order        string    `query:"order" enum:"asc,desc" default:"desc" doc:"by seq; desc: newest first"`
 	Limit        int       `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"not for streams"`
 	After        string    `query:"after" doc:"next of the page before; a page may be short, or empty, and have a next"`
@@ -62,8 +64,8 @@ type listLedgerInput struct {
 // filter turns the parameters into the store's terms.
 func (in *listLedgerInput) filter() (fsm.LedgerFilter, error) {
 	f := fsm.LedgerFilter{
-		Entity: in.Entity, Model: in.Model, Key: in.Key, Capability: in.Capability, EventID: in.EventID,
-		Unattributed: in.Unattributed, OldestFirst: in.Order == "asc",
+		Entity: in.Entity, Model: in.Model, Key: in.Key, Member: in.Member, Capability: in.Capability, EventID: in.EventID,
+		Unattributed: in.Unattributed, Unpriced: in.Unpriced, OldestFirst: in.Order == "asc",
 	}
 	var err error
 	f.From, f.To, err = span(in.From, in.To)

@@ -52,6 +52,8 @@ func TestLedgerFilters(t *testing.T) {
 		{"?model=other", []string{}},
 		{"?key=key_1", []string{}},
 		{"?unattributed=true", []string{}},
+		{"?unpriced=true", []string{}},
+		{"?member=nobody", []string{}},
 		{"?from=2020-01-01T00:00:00Z", []string{"evt-2", "evt-1"}},
 		{"?to=2020-01-01T00:00:00Z", []string{}},
 	} {

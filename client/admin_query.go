@@ -79,10 +79,13 @@ type LedgerFilter struct {
 	Entity       string // it or anything below it
 	Key          string
 	Model        string
+	Member       string
 	Capability   string
 	EventID      string
 	From, To     time.Time
 	Unattributed bool // only events no entity of which was provisioned
+	Unpriced     bool // only events whose model, or some of whose usage, had no price
+	OldestFirst  bool
 }
 
 func (f LedgerFilter) query() url.Values {
@@ -90,6 +93,7 @@ func (f LedgerFilter) query() url.Values {
 	setText(q, "entity", f.Entity)
 	setText(q, "key", f.Key)
 	setText(q, "model", f.Model)
+	setText(q, "member", f.Member)
 	setText(q, "capability", f.Capability)
 	setText(q, "event_id", f.EventID)
 	setTime(q, "from", f.From)
@@ -97,10 +101,16 @@ func (f LedgerFilter) query() url.Values {
 	if f.Unattributed {
 		q.Set("unattributed", "true")
 	}
+	if f.Unpriced {
+		q.Set("unpriced", "true")
+	}
+	if f.OldestFirst {
+		q.Set("order", "asc")
+	}
 	return q
 }
 
-// Ledger lists an account's ledger lines, newest first.
+// Ledger lists an account's ledger lines, newest first unless OldestFirst.
 func (a *Admin) Ledger(ctx context.Context, account string, f LedgerFilter) iter.Seq2[LedgerLine, error] {
 	return pages[LedgerLine](ctx, a, accountPath(account)+"/ledger", f.query())
 }

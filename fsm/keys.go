@@ -24,6 +24,9 @@ import "encoding/binary"
 //	'%' version u64                 its map: the bare list of entries
 //	'u' seq u64                     audit entry
 //	'l' account NUL seq u64         ledger line
+//	'd' account NUL dimension u8, value, NUL, block u64   block of the ledger that has a line with the value: nothing (see ledger_index.go)
+//	'z' account NUL level u8, stride u64   times of the lines of a stride of the ledger
+//	'x' account NUL NUL             first block of the ledger that the index covers: the bare number
 //	'v' account NUL event-id        event dedup: body hash and ledger sequence
 //	'r' hour u32, account/reservation  reservation settled in that hour: the time
 //	'q' slot u16                    command memory: a ring of the latest outcomes
@@ -49,6 +52,9 @@ const (
 	tablePriceMap     = '%'
 	tableAudit        = 'u'
 	tableLedger       = 'l'
+	tableIndex        = 'd'
+	tableTimes        = 'z'
+	tableIndexFrom    = 'x'
 	tableEvent        = 'v'
 	tableReservation  = 'r'
 	tableMemory       = 'q'

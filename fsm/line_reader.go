@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// lineReader reads the part of stored ledger lines that a backfill needs and skips the
-// rest in place, many times faster than decoding them: applying waits for it.
+// lineReader reads the part of stored ledger lines that a backfill or a filter needs and skips the
+// rest in place, many times faster than decoding them: applying waits for the one, and the other passes over most.
 // What it holds points into the value and is valid until the next read. It reads
 // what encodeValue writes; anything else is an error or nonsense, never a panic.
 type lineReader struct {
@@ -15,6 +15,11 @@ type lineReader struct {
 	at      int64
 	chain   [][]byte
 	usage   []usageRef
+	model   []byte
+	key     []byte
+	member  []byte
+
+	unattributed, unpriced bool
 
 	rest []byte // of the value
 	bad  bool   // the value ended too soon, or held something unexpected
@@ -32,8 +37,7 @@ func (l *lineReader) read(value []byte) error {
 	if len(value) == 0 || value[0] != valueVersion {
 		return errLine
 	}
-	l.settled, l.at, l.chain, l.usage = 0, 0, l.chain[:0], l.usage[:0]
-	l.rest, l.bad = value[1:], false
+	*l = lineReader{chain: l.chain[:0], usage: l.usage[:0], rest: value[1:]}
 	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
 		switch string(l.text()) {
 		case "settled":
@@ -63,7 +67,27 @@ func (l *lineReader) readEvent() {
 			for n := l.length(0x90, 0xdc); n > 0 && !l.bad; n-- {
 				l.usage = append(l.usage, l.readUsage())
 			}
+		case "mo":
+			l.model = l.text()
+		case "ky":
+			l.key = l.text()
+		case "me":
+			l.member = l.text()
+		case "un":
+			l.unattributed = l.flag()
+		case "pr":
+			l.readPricing()
 		default:
+			l.skip()
+		}
+	}
+}
+
+func (l *lineReader) readPricing() {
+	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
+		if string(l.text()) == "u" {
+			l.unpriced = l.flag()
+		} else {
 			l.skip()
 		}
 	}
@@ -136,6 +160,12 @@ func (l *lineReader) text() []byte {
 	}
 	l.bad = true
 	return nil
+}
+
+func (l *lineReader) flag() bool {
+	c := l.code()
+	l.bad = l.bad || c != 0xc2 && c != 0xc3
+	return c == 0xc3
 }
 
 func (l *lineReader) number() int64 {

@@ -48,6 +48,7 @@ func (t *txn) settleEvent(e *Event) (EventOutcome, []Line) {
 	tenant.ledgerSeq++
 	line.Seq = tenant.ledgerSeq
 	t.put(ledgerKey(e.Account, line.Seq), &line)
+	t.indexLine(tenant, &line)
 	t.rollUp(tenant, &line.Event, 1)
 	t.put(key, dedup{Hash: e.Hash, Seq: line.Seq})
 	if e.Reservation != "" && len(e.Reservation) <= MaxIDBytes {

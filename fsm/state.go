@@ -52,6 +52,7 @@ type tenant struct {
 	assignments map[string][]*Assignment // by entity, ascending by Num
 	carved      carved                   // those that are allocated
 	ledgerSeq   uint64
+	index       *ledgerIndex // of its ledger's block under way; nil: to be found in the store
 }
 
 // newState returns the state before the first entry.

@@ -23,9 +23,12 @@ type ledgerListCmd struct {
 	Entity       string `help:"Only of this entity and what is below it."`
 	Key          string `help:"Only of this key." placeholder:"ID"`
 	Model        string `help:"Only of this model."`
+	Member       string `help:"Only of this member."`
 	Capability   string `help:"Only lines that used this capability."`
 	EventID      string `help:"Only this event." placeholder:"ID"`
 	Unattributed bool   `help:"Only events no entity of which was provisioned."`
+	Unpriced     bool   `help:"Only events whose model, or some of whose usage, had no price."`
+	OldestFirst  bool   `help:"Oldest first."`
 	rangeFlags
 
 	Admin  []string `help:"Control plane of a node; several for several nodes." env:"BURSAR_ADMIN" default:"http://127.0.0.1:7080" placeholder:"URL"`
@@ -79,7 +82,7 @@ func (c *ledgerListCmd) Run(ctx context.Context, k *kong.Context) error {
 	return withAdmin(c.Admin, &c.tokenFlags, c.Output, k, func(s *session) error {
 		f := client.LedgerFilter{
 			Entity: c.Entity, Key: c.Key, Model: c.Model, Capability: c.Capability, EventID: c.EventID,
-			From: c.From.Time, To: c.To.Time, Unattributed: c.Unattributed,
+			Member: c.Member, From: c.From.Time, To: c.To.Time, Unattributed: c.Unattributed, Unpriced: c.Unpriced, OldestFirst: c.OldestFirst,
 		}
 		switch c.Output {
 		case outputCSV:
