@@ -49,14 +49,14 @@ func (s *sim) every(stop <-chan struct{}, about time.Duration, f func()) {
 // Machines crash and lose what was not synced; a node that comes back waits until
 // what it may have forgotten is over.
 func TestNothingIsOverspentOrLostWhenMachinesCrash(t *testing.T) {
-	underChange(t, 3, "team", &driver{limit: 6_000, ttl: 3 * time.Second, forgets: true}, 8, time.Minute,
+	underChange(t, 3, "team", &driver{limit: 1_500, ttl: 3 * time.Second, forgets: true}, 8, time.Minute,
 		func(s *sim, stop <-chan struct{}) { s.driver.disrupt(stop, time.Second, reboot) })
 }
 
 // A node stops applying for a moment and gets a snapshot instead of what it has
 // missed, with holds, draws and pending lines of its own.
 func TestNothingIsOverspentOrLostWhenSnapshotsAreInstalled(t *testing.T) {
-	for _, limit := range []int64{4_000, 300} {
+	for _, limit := range []int64{900, 300} {
 		underChange(t, 3, "team", &driver{limit: limit}, 24, 6*time.Second, func(s *sim, stop <-chan struct{}) {
 			s.every(stop, 500*time.Millisecond, func() {
 				behind, ahead := s.node(2), s.node(3)
@@ -82,7 +82,7 @@ func TestNothingIsOverspentOrLostWhenSnapshotsAreInstalled(t *testing.T) {
 
 // One node joins, another leaves in order and is forfeited once what it had given out is over.
 func TestNothingIsOverspentOrLostWhenMembersChange(t *testing.T) {
-	underChange(t, 3, "team", &driver{limit: 5_000, ttl: 3 * time.Second, forgets: true}, 16, 15*time.Second, func(s *sim, stop <-chan struct{}) {
+	underChange(t, 3, "team", &driver{limit: 900, ttl: 3 * time.Second, forgets: true}, 16, 15*time.Second, func(s *sim, stop <-chan struct{}) {
 		time.Sleep(time.Second)
 		s.note("node 4 joins")
 		s.commit(fsm.AdmitNode{Name: "n4", Addr: "x"})
@@ -108,7 +108,7 @@ func TestNothingIsOverspentOrLostWhenMembersChange(t *testing.T) {
 
 // The limit is cut, below what is used too, and raised again.
 func TestNothingIsOverspentOrLostWhenLimitsChange(t *testing.T) {
-	const most = 4_000
+	const most = 600
 	underChange(t, 3, "team", &driver{limit: most}, 16, 10*time.Second, func(s *sim, stop <-chan struct{}) {
 		s.every(stop, time.Second, func() { s.driver.relimit(s.sizes(most)()) })
 		s.driver.relimit(2 * most)
@@ -132,7 +132,7 @@ func (d *driver) relimit(limit int64) {
 // Alice moves between teams and is archived now and then; all levels are hard, and
 // the root's budget is what counts.
 func TestNothingIsOverspentOrLostWhenEntitiesMove(t *testing.T) {
-	const limit = 3_000
+	const limit = 700
 	underChange(t, 3, simAccount, &driver{limit: limit, archives: true}, 16, 8*time.Second, func(s *sim, stop <-chan struct{}) {
 		s.commit(fsm.PutEntities{Account: simAccount, Items: []fsm.Entity{{ID: "team2", Type: "team"}}})
 		for _, e := range []string{"team", "team2", "alice"} {

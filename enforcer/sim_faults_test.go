@@ -1,7 +1,9 @@
 package enforcer
 
 import (
+	"flag"
 	"fmt"
+	"iter"
 	"sync"
 	"testing"
 	"time"
@@ -128,10 +130,26 @@ func TestNothingIsOverspentOrLostUnderFaults(t *testing.T) {
 	}
 }
 
-// seeds are more where time is given for it.
-func seeds() uint64 {
-	if testing.Short() {
-		return 1
+var (
+	seedsFlag = flag.Uint64("seeds", 2, "how many seeds each simulation runs with; 1 with -short")
+	seedFlag  = flag.Int64("seed", -1, "the one seed to run simulations with, as a failure has told it")
+)
+
+// seeds are what to run a simulation with.
+func seeds() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		if *seedFlag >= 0 {
+			yield(uint64(*seedFlag))
+			return
+		}
+		n := *seedsFlag
+		if testing.Short() {
+			n = 1
+		}
+		for seed := range n {
+			if !yield(seed) {
+				return
+			}
+		}
 	}
-	return 2
 }

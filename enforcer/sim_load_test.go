@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -135,11 +137,19 @@ func (d *driver) over(amount, used int64) {
 	}
 }
 
+// callRand is the randomness of one call: it does not depend on what else goes on.
+func (s *sim) callRand(id string) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id))
+	return rand.New(rand.NewPCG(s.seed, h.Sum64()))
+}
+
 // call makes one call: reserve on a node, work, then report less or all of it on
 // any node, release it, or let it expire. It reports whether it was refused.
 func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool) {
 	s := d.s
-	fate, ttl := s.between(0, 9), cmp.Or(d.ttl, callTTL).Milliseconds()
+	own := s.callRand(id)
+	fate, ttl := own.IntN(10), cmp.Or(d.ttl, callTTL).Milliseconds()
 	if fate == 0 {
 		ttl = 2_000 // to be left to expire
 	}
@@ -188,7 +198,7 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 		delete(d.live, res)
 		d.mu.Unlock()
 	}()
-	time.Sleep(s.between(0, 20*time.Millisecond))
+	time.Sleep(time.Duration(own.Int64N(int64(20 * time.Millisecond))))
 	switch fate {
 	case 0:
 		time.Sleep(time.Until(expires) - time.Millisecond) // from its expiry on it holds nothing
@@ -204,7 +214,7 @@ func (d *driver) call(id string, on func() *simNode, amount int64) (refused bool
 		return false
 	}
 	used := amount
-	if s.chance(func(faults) int { return 30 }) {
+	if own.IntN(100) < 30 {
 		used = amount / 2
 	}
 	d.mu.Lock()
@@ -262,6 +272,7 @@ func (d *driver) load(callers int, life time.Duration, on func() *simNode, amoun
 	end := time.Now().Add(life)
 	for c := range callers {
 		all.Go(func() {
+			time.Sleep(time.Duration(c) * 10_007 * time.Nanosecond) // no two at the same moment
 			for i := 0; time.Now().Before(end); i++ {
 				if d.call(fmt.Sprintf("evt-%d-%d-%d", end.UnixNano(), c, i), on, amount()) {
 					time.Sleep(50 * time.Millisecond)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -41,7 +42,8 @@ type sim struct {
 	calls    map[Method]int
 	driver   *driver
 	seed     uint64
-	history  []string // the latest events, told on failure
+	links    map[link]uint64 // messages sent so far
+	history  []string        // the latest events, told on failure
 }
 
 // faults are what the network does to each message. Probabilities in percent.
@@ -79,7 +81,7 @@ const simAccount = "acme"
 func newSim(t testing.TB, n int, seed uint64) *sim {
 	s := &sim{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), grew: make(chan struct{}),
-		outcomes: make(map[uint64]fsm.Outcome), calls: make(map[Method]int), heard: make(map[fsm.NodeNum]time.Time), leader: 1,
+		outcomes: make(map[uint64]fsm.Outcome), calls: make(map[Method]int), links: make(map[link]uint64), heard: make(map[fsm.NodeNum]time.Time), leader: 1,
 		applying: 2 * time.Millisecond, virtual: time.Now().Year() < 2020, // a bubble's clock starts in 2000
 	}
 	s.commit(fsm.Init{ClusterID: "sim", Shares: fsm.DefaultShares, MaxStalenessMS: fsm.DefaultMaxStaleness.Milliseconds()})
@@ -96,6 +98,9 @@ func newSim(t testing.TB, n int, seed uint64) *sim {
 	}
 	for _, nd := range s.nodes {
 		nd.start()
+		if s.virtual {
+			time.Sleep(1_234_567 * time.Nanosecond) // so that no two nodes tick at the same moment
+		}
 	}
 	for _, nd := range s.nodes {
 		nd.awaitReady()
@@ -123,7 +128,7 @@ func (s *sim) note(format string, args ...any) {
 
 func (s *sim) close() {
 	if s.t.Failed() {
-		s.t.Logf("seed %d\n%s", s.seed, strings.Join(s.history, "\n"))
+		s.t.Logf("run it again with -seed %d\n%s", s.seed, strings.Join(s.history, "\n"))
 	}
 	s.disturb(faults{})
 	for _, nd := range s.nodes {
@@ -198,10 +203,6 @@ func (s *sim) disturb(f faults) {
 	s.faults = f
 }
 
-func (s *sim) loses() bool { return s.chance(func(f faults) int { return f.lose }) }
-
-func (s *sim) repeats() bool { return s.chance(func(f faults) int { return f.repeat }) }
-
 // elect makes a node the leader, or none.
 func (s *sim) elect(n fsm.NodeNum) {
 	s.mu.Lock()
@@ -241,12 +242,38 @@ func (s *sim) between(lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(s.rng.Int64N(int64(hi-lo)+1))
 }
 
-// travel is the way of one message.
-func (s *sim) travel() {
+// link is the way from one node to another.
+type link struct{ from, to fsm.NodeNum }
+
+// travel is the way of one message. What happens to the n-th message of a link
+// depends on the seed and n, and not on what else goes on at that moment.
+func (s *sim) travel(from, to *simNode) {
 	s.mu.Lock()
 	slow := max(300*time.Microsecond, s.faults.slow)
+	way := s.way(from, to)
 	s.mu.Unlock()
-	time.Sleep(s.between(100*time.Microsecond, slow))
+	time.Sleep(100*time.Microsecond + time.Duration(way.Int64N(int64(slow-100*time.Microsecond)+1)))
+}
+
+// way returns the randomness of a link's next message. s.mu is held.
+func (s *sim) way(from, to *simNode) *rand.Rand {
+	l := link{from.num, to.num}
+	s.links[l]++
+	return rand.New(rand.NewPCG(s.seed<<32|uint64(l.from)<<16|uint64(l.to), s.links[l]))
+}
+
+func (s *sim) loses(from, to *simNode) bool {
+	return s.happens(from, to, func(f faults) int { return f.lose })
+}
+
+func (s *sim) repeats(from, to *simNode) bool {
+	return s.happens(from, to, func(f faults) int { return f.repeat })
+}
+
+func (s *sim) happens(from, to *simNode, percent func(faults) int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.way(from, to).IntN(100) < percent(s.faults)
 }
 
 // reaches reports whether a message from one node can reach another.
@@ -431,7 +458,7 @@ func (nd *simNode) propose(ctx context.Context, body fsm.Body) error {
 	if l == nil {
 		return ErrNoLeader
 	}
-	nd.s.travel()
+	nd.s.travel(nd, l)
 	return l.m.WaitApplied(ctx, nd.s.commit(body))
 }
 
@@ -442,11 +469,11 @@ func (nd *simNode) Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileRep
 	if l == nil || nd.is(&nd.shut) && len(part.Events) > 0 {
 		return nil, ErrNoLeader
 	}
-	if s.loses() {
+	if s.loses(nd, l) {
 		<-ctx.Done()
 		return nil, ErrUnknownOutcome
 	}
-	s.travel()
+	s.travel(nd, l)
 	if nd.leaderNow() != l {
 		return nil, ErrNoLeader
 	}
@@ -456,7 +483,7 @@ func (nd *simNode) Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileRep
 	reply := &ReconcileReply{Leader: l.num}
 	if len(part.Events)+len(part.Releases)+len(part.Asks)+len(part.Exits) > 0 {
 		reply.Index = s.commit(fsm.Reconcile{Parts: []fsm.Part{*part}})
-		if s.repeats() {
+		if s.repeats(nd, l) {
 			late := *part
 			time.AfterFunc(s.between(0, 50*time.Millisecond), func() { s.commit(fsm.Reconcile{Parts: []fsm.Part{late}}) })
 		}
@@ -469,11 +496,11 @@ func (nd *simNode) Reconcile(ctx context.Context, part *fsm.Part) (*ReconcileRep
 		}
 		s.mu.Unlock()
 	}
-	if s.loses() {
+	if s.loses(l, nd) {
 		<-ctx.Done()
 		return nil, ErrUnknownOutcome
 	}
-	s.travel()
+	s.travel(l, nd)
 	nd.freshMu.Lock()
 	if sent.After(nd.fresh) {
 		nd.fresh = sent
@@ -489,11 +516,11 @@ func (nd *simNode) Call(ctx context.Context, to fsm.NodeNum, method Method, req,
 	if err != nil {
 		return err
 	}
-	s.travel()
+	s.travel(nd, target)
 	if !s.reaches(nd, target) {
 		return ErrUnreachable
 	}
-	if s.loses() || target.is(&target.deaf) {
+	if s.loses(nd, target) || target.is(&target.deaf) {
 		<-ctx.Done()
 		return ErrUnknownOutcome
 	}
@@ -501,18 +528,18 @@ func (nd *simNode) Call(ctx context.Context, to fsm.NodeNum, method Method, req,
 	e := target.e
 	s.calls[method]++
 	s.mu.Unlock()
-	if s.repeats() {
+	if s.repeats(nd, target) {
 		time.AfterFunc(s.between(0, 50*time.Millisecond), func() { _, _ = e.Handle(context.Background(), nd.num, method, body) })
 	}
 	answer, err := e.Handle(ctx, nd.num, method, body)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	if s.loses() {
+	if s.loses(target, nd) {
 		<-ctx.Done()
 		return ErrUnknownOutcome
 	}
-	s.travel()
+	s.travel(target, nd)
 	if !s.reaches(target, nd) {
 		return ErrUnknownOutcome
 	}
@@ -627,8 +654,13 @@ func (s *sim) state(num uint64) string {
 	return out
 }
 
+// inSim runs f in virtual time, and one goroutine at a time: what is due at
+// different moments runs in their order, so that a seed mostly repeats itself. It is not
+// bit-repeatable: the runtime chooses between what is due at the same moment, between
+// ready cases of a select, and where a map's iteration begins.
 func inSim(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, f)
 }
 
