@@ -261,9 +261,7 @@ func (t *txn) correctionLine(tn *tenant, x *correction) (seq uint64) {
 			}
 		}
 	}
-	tn.ledgerSeq++
-	line.Seq = tn.ledgerSeq
-	t.put(ledgerKey(tn.ID, line.Seq), &line)
+	t.appendLine(tn, &line)
 	t.put(correctionKey(tn.ID, was.Seq, line.Seq), true)
 	events := int64(0)
 	if x.c.Kind == KindVoid {

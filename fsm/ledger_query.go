@@ -70,12 +70,7 @@ func (f *LedgerFilter) prefixes(account string) (all [][]byte) {
 // steps of the index a call: a page may be short, or empty, and still have a next.
 func (m *Machine) ListLedger(account string, f LedgerFilter, after uint64, limit int) (items []LedgerLine, next uint64, err error) {
 	if f.EventID != "" {
-		line, ok, err := m.ledgerLine(account, f.EventID)
-		passed := after != 0 && (line.Seq == after || (line.Seq < after) == f.OldestFirst)
-		if err != nil || !ok || passed || !f.match(&line.Event) {
-			return nil, 0, err
-		}
-		return []LedgerLine{line}, 0, nil
+		return m.listEvent(account, &f, after, pageSize(limit))
 	}
 	err = m.read(func(st *store) error {
 		q := &ledgerQuery{r: st.db, account: account, f: &f, limit: pageSize(limit)}
@@ -91,14 +86,40 @@ func (m *Machine) ListLedger(account string, f LedgerFilter, after uint64, limit
 	return items, next, nil
 }
 
-// ledgerLine reads the line of an event through the index that finds duplicates.
-func (m *Machine) ledgerLine(account, eventID string) (line LedgerLine, ok bool, err error) {
-	_, seq, ok, err := m.Event(account, eventID)
+// listEvent is ListLedger of one event: its line and those that correct it, found without the ledger's index.
+func (m *Machine) listEvent(account string, f *LedgerFilter, after uint64, limit int) (items []LedgerLine, next uint64, err error) {
+	_, seq, ok, err := m.Event(account, f.EventID)
 	if err != nil || !ok {
-		return line, false, err
+		return nil, 0, err
 	}
-	ok, err = m.get(ledgerKey(account, seq), &line)
-	return line, ok, err
+	seqs := []uint64{seq}
+	lower, upper := prefixRange(correctionPrefix(account, seq))
+	err = m.scan(lower, upper, false, func(key, _ []byte) (bool, error) {
+		seqs = append(seqs, binary.BigEndian.Uint64(key[len(key)-8:]))
+		return len(seqs) < maxScan, nil
+	})
+	if !f.OldestFirst {
+		slices.Reverse(seqs)
+	}
+	for _, seq := range seqs {
+		if after != 0 && (seq == after || (seq < after) == f.OldestFirst) {
+			continue
+		}
+		if len(items) == limit {
+			return items, items[limit-1].Seq, err
+		}
+		var line LedgerLine
+		if err == nil {
+			ok, err = m.get(ledgerKey(account, seq), &line)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		if ok && f.match(&line.Event) {
+			items = append(items, line)
+		}
+	}
+	return items, 0, err
 }
 
 // ledgerQuery reads one page. Blocks are looked for in the direction of the page.

@@ -250,3 +250,42 @@ func TestLineOfAnOlderReleaseIsRead(t *testing.T) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 }
+
+// A correction stands far behind the line it corrects, among lines of others.
+func TestCorrectionsAreFoundByWhatTheyCorrect(t *testing.T) {
+	d := newAcme(t)
+	defer d.close()
+	d.spend("e1", d.now, []Quantity{{CapTokens, 5}})
+	p := Part{Node: 1}
+	for i := range 2 * blockLines {
+		p.Events = append(p.Events, Event{Account: "acme", ID: fmt.Sprint(i), Node: 1, Chain: []string{"acme"}, Usage: []Quantity{{CapRequests, 1}}, At: d.now})
+	}
+	d.must(Reconcile{Parts: []Part{p}})
+	d.must(correct(Correction{ID: "c1", Event: "e1", Kind: KindAdjust, Usage: []Quantity{{CapTokens, 7}}}))
+	d.must(correct(Correction{ID: "c2", Event: "e1", Kind: KindVoid}))
+	for _, f := range []LedgerFilter{{Entity: "alice"}, {Capability: CapTokens}, {EventID: "e1"}} {
+		for _, f.OldestFirst = range []bool{true, false} {
+			for limit := 1; limit <= 4; limit++ {
+				var kinds []string
+				var after uint64
+				for first := true; first || after != 0; first = false {
+					items, next, err := d.m.ListLedger("acme", f, after, limit)
+					if err != nil || len(items) > limit {
+						t.Fatal(items, err)
+					}
+					for _, l := range items {
+						kinds = append(kinds, l.Kind)
+					}
+					after = next
+				}
+				want := []string{KindUsage, KindAdjust, KindVoid}
+				if !f.OldestFirst {
+					slices.Reverse(want)
+				}
+				if !slices.Equal(kinds, want) {
+					t.Errorf("%+v by %d: %v, want %v", f, limit, kinds, want)
+				}
+			}
+		}
+	}
+}

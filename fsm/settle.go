@@ -45,16 +45,21 @@ func (t *txn) settleEvent(e *Event) (EventOutcome, []Line) {
 			line.Late = line.Late || b.end <= t.s.now
 		}
 	}
-	tenant.ledgerSeq++
-	line.Seq = tenant.ledgerSeq
-	t.put(ledgerKey(e.Account, line.Seq), &line)
-	t.indexLine(tenant, &line)
+	t.appendLine(tenant, &line)
 	t.rollUp(tenant, &line.Event, 1)
 	t.put(key, dedup{Hash: e.Hash, Seq: line.Seq})
 	if e.Reservation != "" && len(e.Reservation) <= MaxIDBytes {
 		t.markSettled(e.Account, e.Reservation)
 	}
 	return Settled, line.Event.Lines
+}
+
+// appendLine gives a line the next number of its account's ledger and writes it where queries find it.
+func (t *txn) appendLine(tn *tenant, l *LedgerLine) {
+	tn.ledgerSeq++
+	l.Seq = tn.ledgerSeq
+	t.put(ledgerKey(tn.ID, l.Seq), l)
+	t.indexLine(tn, l)
 }
 
 // settleLine charges one line of e and returns the budget charged, or nil if the
