@@ -64,8 +64,13 @@ func (n *Network) Isolate(host string, others ...string) {
 
 // Heal lets everything between a and b flow again.
 func (n *Network) Heal(a, b string) {
-	n.setLink(a, b, func(s *linkState) { s.blocked = false })
-	n.setLink(b, a, func(s *linkState) { s.blocked = false })
+	n.HealOneWay(a, b)
+	n.HealOneWay(b, a)
+}
+
+// HealOneWay lets what goes from one host to another flow again.
+func (n *Network) HealOneWay(from, to string) {
+	n.setLink(from, to, func(s *linkState) { s.blocked = false })
 }
 
 // HealAll ends every blockage.
