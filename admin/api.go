@@ -77,6 +77,7 @@ func New(c Config) http.Handler {
 	a.treeRoutes()
 	a.ledgerRoutes()
 	a.usageRoutes()
+	a.adjustmentRoutes()
 	a.priceRoutes()
 	a.tokenRoutes()
 	a.auditRoutes()

@@ -39,6 +39,8 @@ var contract = []string{
 	"GET /v1/accounts/{account}/tree",
 	"GET /v1/accounts/{account}/ledger",
 	"GET /v1/accounts/{account}/usage",
+	"POST /v1/accounts/{account}/adjustments",
+	"POST /v1/accounts/{account}/adjustments/reprice",
 	"GET /v1/audit",
 	"GET /v1/audit/verify",
 	"POST /v1/tokens",

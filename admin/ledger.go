@@ -163,6 +163,10 @@ func wireLine(l *fsm.LedgerLine, names members) client.LedgerLine {
 		PriceTerms: []client.PriceTerm{}, ServiceTier: e.Tier.String(),
 		At: moment(e.At), ReceivedAt: moment(e.ReceivedAt), SettledAt: moment(l.Settled), Node: names.names[e.Node], Index: l.Index,
 		Reservation: orNull(e.Reservation), Overage: l.Overage, Late: l.Late, Unattributed: e.Unattributed, Metadata: metadata,
+		Correction: orNull(l.Correction), Reason: l.Reason,
+	}
+	if l.Corrects != 0 {
+		w.Corrects = &l.Corrects
 	}
 	if p := e.Pricing; p != nil {
 		w.PriceModel, w.PriceTerms, w.Unpriced = orNull(p.Model), wireTerms(p.Terms), p.Unpriced

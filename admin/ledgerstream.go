@@ -93,7 +93,8 @@ func newCSVWriter(w io.Writer) *csvWriter {
 	c := &csvWriter{csv: csv.NewWriter(w)}
 	c.row = append(c.row, "seq", "event_id", "kind", "account", "entities", "chain", "key", "member", "model")
 	c.row = append(c.row, csvUsage...)
-	c.row = append(c.row, "usage", "price_version", "price_model", "price_terms", "service_tier", "unpriced", "at", "received_at", "settled_at", "node", "index", "reservation", "overage", "late", "unattributed", "metadata")
+	c.row = append(c.row, "usage", "price_version", "price_model", "price_terms", "service_tier", "unpriced", "at", "received_at", "settled_at", "node", "index", "reservation", "overage", "late", "unattributed", "metadata",
+		"corrects", "correction", "reason")
 	c.csv.Write(c.row) // an error stays with the writer until flush
 	return c
 }
@@ -112,6 +113,10 @@ func (c *csvWriter) write(l *client.LedgerLine) error {
 	if l.PriceVersion != nil {
 		version = strconv.FormatInt(*l.PriceVersion, 10)
 	}
+	corrects := ""
+	if l.Corrects != nil {
+		corrects = strconv.FormatUint(*l.Corrects, 10)
+	}
 	usage, err := json.Marshal(l.Usage)
 	if err != nil {
 		return err
@@ -126,7 +131,8 @@ func (c *csvWriter) write(l *client.LedgerLine) error {
 	}
 	c.row = append(c.row, string(usage), version, orEmpty(l.PriceModel), string(terms), l.ServiceTier, strconv.FormatBool(l.Unpriced),
 		l.At.Format(time.RFC3339Nano), l.ReceivedAt.Format(time.RFC3339Nano), l.SettledAt.Format(time.RFC3339Nano), l.Node, strconv.FormatUint(l.Index, 10), orEmpty(l.Reservation),
-		strconv.FormatBool(l.Overage), strconv.FormatBool(l.Late), strconv.FormatBool(l.Unattributed), string(metadata))
+		strconv.FormatBool(l.Overage), strconv.FormatBool(l.Late), strconv.FormatBool(l.Unattributed), string(metadata),
+		corrects, orEmpty(l.Correction), l.Reason)
 	return c.csv.Write(c.row)
 }
 

@@ -25,6 +25,8 @@ var roleMatrix = []roleCase{
 	{"GET", "/v1/entity-types", "", 403, 200, 200, 200, 403, 200, 200, 200},
 	{"PUT", "/v1/capabilities", `{"capabilities":[{"id":"images","unit":"image","decimals":0}]}`, 403, 403, 200, 200, 403, 403, 403, 403},
 	{"GET", "/v1/capabilities", "", 403, 200, 200, 200, 403, 200, 200, 200},
+	{"PUT", "/v1/prices", `{"gpt":{"input_cost_per_token":1}}`, 403, 403, 200, 200, 403, 403, 403, 403},
+	{"GET", "/v1/prices", "", 403, 200, 200, 200, 403, 200, 200, 200},
 
 	{"GET", "/v1/accounts", "", 403, 200, 200, 200, 403, 200, 200, 200},
 	{"PUT", "/v1/accounts/acme", `{"name":"Acme"}`, 403, 403, 200, 200, 403, 403, 200, 404},
@@ -47,6 +49,9 @@ var roleMatrix = []roleCase{
 	{"GET", "/v1/accounts/acme/balances", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/accounts/acme/tree", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/accounts/acme/ledger", "", 403, 200, 200, 200, 403, 200, 200, 404},
+	{"GET", "/v1/accounts/acme/usage", "", 403, 200, 200, 200, 403, 200, 200, 404},
+	{"POST", "/v1/accounts/acme/adjustments", `{"event_id":"evt-1","kind":"adjust","usage":{"usd":1},"dry_run":true}`, 403, 403, 200, 200, 403, 403, 200, 404},
+	{"POST", "/v1/accounts/acme/adjustments/reprice", `{"model":"gpt"}`, 403, 403, 200, 200, 403, 403, 200, 404},
 
 	{"GET", "/v1/audit", "", 403, 200, 200, 200, 403, 200, 200, 200},
 	{"GET", "/v1/audit/verify", "", 403, 200, 200, 200, 403, 403, 403, 403},
@@ -95,6 +100,7 @@ func TestRolesMayDoWhatTheMatrixSays(t *testing.T) {
 	p.company()
 	p.apply(fsm.PutAccount{ID: "globex"})
 	p.apply(fsm.DeadNode{Node: 2}) // so that it can be forfeited
+	p.settle("evt-1", p.assignment("bob", "usd"), 1)
 	secrets := []string{
 		p.token(fsm.RoleService, ""), p.token(fsm.RoleAuditor, ""), p.token(fsm.RoleAdmin, ""), p.root,
 		p.token(fsm.RoleService, "acme"), p.token(fsm.RoleAuditor, "acme"), p.token(fsm.RoleAdmin, "acme"), p.token(fsm.RoleAdmin, "globex"),

@@ -146,6 +146,20 @@ func (a *Admin) Usage(ctx context.Context, account string, f UsageFilter) iter.S
 	return pages[UsageSum](ctx, a, accountPath(account)+"/usage", f.query())
 }
 
+// Adjust corrects what an event counts as, by a new line in the ledger. Without an id it gets one,
+// so that it takes effect once however often it has to be sent.
+func (a *Admin) Adjust(ctx context.Context, account string, x Adjustment) (Adjustment, error) {
+	if x.ID == "" {
+		x.ID = "adj_" + NewEventID()
+	}
+	return write[Adjustment](ctx, a, http.MethodPost, accountPath(account)+"/adjustments", repeatable, x)
+}
+
+// Reprice prices one page of an account's events anew; Next says where the next begins.
+func (a *Admin) Reprice(ctx context.Context, account string, q Repricing) (Repriced, error) {
+	return write[Repriced](ctx, a, http.MethodPost, accountPath(account)+"/adjustments/reprice", once, q)
+}
+
 // The formats of ExportLedger.
 const (
 	CSV    = "text/csv"

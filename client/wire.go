@@ -212,6 +212,49 @@ type LedgerLine struct {
 	Late         bool              `json:"late"`
 	Unattributed bool              `json:"unattributed"`
 	Metadata     map[string]string `json:"metadata"`
+	Corrects     *uint64           `json:"corrects"`   // of a void, adjust or reprice: seq of the event's line, to which Usage is the difference
+	Correction   *string           `json:"correction"` // the id of the adjustment
+	Reason       string            `json:"reason"`
+}
+
+// Adjustment corrects what one event counts as.
+type Adjustment struct {
+	ID           string           `json:"id" required:"false" maxLength:"128" doc:"of the caller's choice: the same one takes effect once; left out: one is made"`
+	EventID      string           `json:"event_id" minLength:"1"`
+	Kind         string           `json:"kind" enum:"void,adjust,reprice" doc:"void: it counts for nothing; adjust: with the amounts given; reprice: with the usd that the price book gives"`
+	Usage        map[string]int64 `json:"usage,omitempty" doc:"with adjust: what the event counts as, of these capabilities; the others, derived ones too, stay"`
+	PriceVersion uint64           `json:"price_version,omitempty" doc:"with reprice: the version of the price book; left out: the one that is effective at the event's time"`
+	Reason       string           `json:"reason" required:"false"`
+	DryRun       bool             `json:"dry_run" required:"false" doc:"only show what the event would count as"`
+	Seq          *uint64          `json:"seq" required:"false" readOnly:"true" doc:"of the line in the ledger; null in a dry run, or if nothing changes"`
+	CountsAs     map[string]int64 `json:"counts_as" required:"false" readOnly:"true" doc:"what the event counts as afterwards"`
+}
+
+// Repricing says which events are priced anew.
+type Repricing struct {
+	Model        string     `json:"model" minLength:"1"`
+	From         *time.Time `json:"from,omitempty" doc:"only events at or after this time"`
+	To           *time.Time `json:"to,omitempty" doc:"only events before this time"`
+	PriceVersion uint64     `json:"price_version,omitempty" doc:"left out: the one that is effective at each event's time"`
+	Reason       string     `json:"reason" required:"false"`
+	DryRun       bool       `json:"dry_run" required:"false" doc:"only show the differences"`
+	Limit        int        `json:"limit,omitempty" minimum:"1" maximum:"1000" doc:"lines to look at; 500 if left out"`
+	After        string     `json:"after,omitempty" doc:"next of the page before"`
+}
+
+// Repriced is one page of a Repricing.
+type Repriced struct {
+	Items  []RepricedEvent `json:"items" nullable:"false" doc:"events whose cost differs"`
+	Looked int             `json:"looked" doc:"events that were looked at"`
+	DryRun bool            `json:"dry_run"`
+	Next   *string         `json:"next"`
+}
+
+// RepricedEvent is an event whose cost differs, in nano-dollars.
+type RepricedEvent struct {
+	EventID string `json:"event_id"`
+	From    int64  `json:"from"`
+	To      int64  `json:"to"`
 }
 
 // UsageSum is the sum of the ledger lines of one group in one bucket of time.
