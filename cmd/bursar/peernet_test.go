@@ -68,27 +68,35 @@ func newPeerNet(t *testing.T) *peerNet {
 
 // before puts a forwarder before the node. It is a change for startCluster.
 func (p *peerNet) before(node *testNode) {
-	p.names = append(p.names, node.name)
+	node.extraArgs = append(node.extraArgs, "--peer-advertise-addr", p.front(node.name, node.peer, ""))
+}
+
+// front listens before addr, which is name's, and returns where. from is who dials; empty: that is found out.
+func (p *peerNet) front(name, addr, from string) string {
+	p.names = append(p.names, name)
 	l, err := net.Listen("tcp", loopback(freePorts(p.t, 1)))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { l.Close() })
-	node.extraArgs = append(node.extraArgs, "--peer-advertise-addr", l.Addr().String())
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go p.forward(c, node.name, node.peer)
+			go p.forward(c, from, name, addr)
 		}
 	}()
+	return l.Addr().String()
 }
 
 // forward serves one connection to a node.
-func (p *peerNet) forward(dialer net.Conn, to, addr string) {
-	greeting, from := readHello(dialer)
+func (p *peerNet) forward(dialer net.Conn, from, to, addr string) {
+	var greeting string
+	if from == "" {
+		greeting, from = readHello(dialer)
+	}
 	node, err := net.Dial("tcp", addr)
 	if err != nil {
 		dialer.Close()
