@@ -42,3 +42,23 @@ func TestAHolderWithoutALeaderRefusesNothingByHearsay(t *testing.T) {
 		}
 	})
 }
+
+func TestRoomThatWasAnsweredAsFreeIsNotRefusedByTheHolder(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 33)
+		defer s.close()
+		num := s.assign("team", 1_000, fsm.EveryNever)
+		held, ok := parseResID([]byte(s.node(2).mustReserve(100)))
+		if !ok {
+			t.Fatal("not a reservation id")
+		}
+		s.consolidate(num, 1_001)
+		s.node(1).mustReserve(900)
+		if reply, err := s.node(2).e.release(t.Context(), held, simAccount); err != nil || reply.Code != "" {
+			t.Fatalf("release: %+v, %v", reply, err)
+		}
+		if d, err := s.node(1).check(1, 60_000); err == nil && !d.Allowed {
+			t.Errorf("refused after 100 were answered as free: %+v\n%s", d.Denied, s.state(num))
+		}
+	})
+}

@@ -195,7 +195,7 @@ var bugs = []bug{
 		file:   "enforcer/reserve.go",
 		old:    "e.arrive(ctx, t)\n\t\te.notices.delivered(ctx, id, held)",
 		new:    "_, _ = t, ctx",
-		test:   "TestTrap7RoomThatReturnsIsSeenByEveryNodeAtOnce",
+		test:   "TestRoomThatWasAnsweredAsFreeIsNotRefusedByTheHolder",
 	},
 
 	// Never lose or double-count.
