@@ -219,8 +219,8 @@ var bugs = []bug{
 		name:   "outbox: answered before it is on disk",
 		breaks: "an acknowledged event is lost with the machine",
 		file:   "enforcer/outbox.go",
-		old:    "\t\tif err := b.Set(outboxKey(e.seq, e.undrawn), value, nil); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n\treturn b.Commit(pebble.Sync)",
-		new:    "\t\tif err := b.Set(outboxKey(e.seq, e.undrawn), value, nil); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n\treturn b.Commit(pebble.NoSync)",
+		old:    "func (o *outbox) add(entries []*outboxEntry) error {",
+		new:    "func (o *outbox) add(entries []*outboxEntry) error {\n\tpebble := struct{ Sync *pebble.WriteOptions }{pebble.NoSync}",
 		test:   "TestAnAcceptedEventSurvivesAPowerCut",
 	},
 	{
