@@ -68,7 +68,7 @@ func (h *history) filters() []LedgerFilter {
 	return []LedgerFilter{
 		{}, {Entity: "acme"}, {Entity: "team-1"}, {Entity: fmt.Sprintf("user-%d", h.rng.IntN(1500))}, {Entity: "user"}, {Entity: "nobody"},
 		{Model: fmt.Sprintf("model-%d", h.rng.IntN(40))}, {Model: "model-"}, {Key: "key-1"}, {Member: "m"}, {Capability: "images"}, {Capability: CapRequests},
-		{Unattributed: true}, {Unpriced: true}, {From: a}, {To: b}, {From: min(a, b), To: max(a, b)}, {From: a, To: a + hourMS},
+		{Unattributed: true}, {Unpriced: true}, {From: a}, {To: b}, {From: min(a, b), To: max(a, b)}, {From: a, To: a + hourMS}, {To: h.lines[h.rng.IntN(min(20, len(h.lines)))].At},
 		{Entity: "team-0", Model: "model-3"}, {Entity: "user-7", Model: "model-3"}, {Key: "key-1", From: min(a, b)}, {Model: "model-9", From: a, To: a + 24*hourMS},
 		{Entity: "team-2", Capability: "images", Unpriced: true, To: b},
 	}
@@ -144,6 +144,7 @@ func TestIndexDoesNotDependOnRestarts(t *testing.T) {
 func TestLinesFromBeforeTheIndexAreFound(t *testing.T) {
 	for _, before := range []int{30, 64, 100, 64 * 64, 64*64 + 5} {
 		h := newHistory(t, uint64(before))
+		h.prompt = before%2 == 0
 		h.write(before)
 		for _, table := range []byte{tableIndex, tableTimes, tableIndexFrom} {
 			lower, upper := tableRange(table)
