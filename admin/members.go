@@ -152,17 +152,9 @@ func (a *api) addInDoubt(list []client.Member) error {
 			return err
 		}
 		for i := range accounts {
-			a.machine.View(func(v *fsm.View) {
-				known := membersOf(v)
-				v.Rows(accounts[i].ID, "", 0, at, func(r fsm.TreeRow) bool {
-					for _, l := range r.Budget.Leases {
-						if known.doubt[l.Node] {
-							addAmount(list, known.names[l.Node], r.Assignment.Capability, l.Amount)
-						}
-					}
-					return true
-				})
-			})
+			if err := a.addInDoubtOf(list, accounts[i].ID, at); err != nil {
+				return err
+			}
 		}
 		if next == "" {
 			return nil
@@ -171,17 +163,36 @@ func (a *api) addInDoubt(list []client.Member) error {
 	}
 }
 
-// addAmount adds to what one member holds of a capability, staying within int64:
-// a sum over many budgets may pass it.
-func addAmount(list []client.Member, node, capability string, amount int64) {
+// addInDoubtOf does so for one account.
+func (a *api) addInDoubtOf(list []client.Member, account string, at int64) error {
+	type held struct{ node, capability string }
+	var sums map[held]int64
+	var known members
+	err := a.machine.Rows(fsm.RowQuery{Account: account, Now: at}, func(v *fsm.View) error {
+		known, sums = membersOf(v), map[held]int64{}
+		return nil
+	}, func(r fsm.TreeRow) {
+		for _, l := range r.Budget.Leases {
+			if known.doubt[l.Node] {
+				of := held{known.names[l.Node], r.Assignment.Capability}
+				sums[of] = addAmount(sums[of], l.Amount)
+			}
+		}
+	})
 	for i := range list {
-		if list[i].ID != node {
-			continue
+		for of, amount := range sums {
+			if of.node == list[i].ID {
+				list[i].InDoubt[of.capability] = addAmount(list[i].InDoubt[of.capability], amount)
+			}
 		}
-		sum := list[i].InDoubt[capability] + amount
-		if sum < 0 {
-			sum = 1<<63 - 1
-		}
-		list[i].InDoubt[capability] = sum
 	}
+	return err
+}
+
+// addAmount adds amounts, staying within int64: a sum over many budgets may pass it.
+func addAmount(a, b int64) int64 {
+	if sum := a + b; sum >= 0 {
+		return sum
+	}
+	return 1<<63 - 1
 }

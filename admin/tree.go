@@ -72,24 +72,21 @@ func (a *api) getTree(ctx context.Context, in *getTreeInput) (*answer[client.Lis
 }
 
 func (a *api) readTree(ctx context.Context, in *getTreeInput, q *treeQuery) (*answer[client.List[client.TreeRow]], error) {
-	page := treePage{query: q, size: in.Limit + 1} // one more tells whether there is a next page
+	var page treePage
 	var known members
-	at := now()
-	index, err := a.view(func(v *fsm.View) error {
+	var index uint64
+	rowQuery := fsm.RowQuery{Account: in.Account, Root: in.Subtree, Depth: in.Depth + 1, Now: now()} // the store counts the root as the first level
+	err := a.machine.Rows(rowQuery, func(v *fsm.View) error {
 		if err := mustHaveAccount(v, in.Account); err != nil {
 			return err
 		}
 		if in.Subtree != "" && v.Entity(in.Account, in.Subtree) == nil {
 			return noEntity(in.Account, in.Subtree)
 		}
-		known = membersOf(v)
-		levels := in.Depth + 1 // the store counts the root as the first
-		v.Rows(in.Account, in.Subtree, levels, at, func(r fsm.TreeRow) bool {
-			page.offer(&r)
-			return true
-		})
+		index, known = v.Index(), membersOf(v)
+		page = treePage{query: q, size: in.Limit + 1} // one more tells whether there is a next page
 		return nil
-	})
+	}, func(r fsm.TreeRow) { page.offer(&r) })
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +133,7 @@ type treePage struct {
 	positions []treePosition
 }
 
-// offer considers a row. It is called under the view: what it keeps it copies.
+// offer considers a row.
 func (p *treePage) offer(r *fsm.TreeRow) {
 	if !p.query.matches(r) {
 		return
@@ -151,9 +148,7 @@ func (p *treePage) offer(r *fsm.TreeRow) {
 		}
 		heap.Pop(p)
 	}
-	kept := *r
-	kept.Budget = cloneBudget(r.Budget)
-	heap.Push(p, pageEntry{kept, at})
+	heap.Push(p, pageEntry{*r, at})
 }
 
 // take returns the page in order, and the cursor of the next one, empty at the end.

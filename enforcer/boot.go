@@ -339,20 +339,15 @@ func (e *Enforcer) payDebts(ctx context.Context) {
 			return
 		}
 		for i := range accounts {
-			var owed []fsm.BudgetKey
-			e.m.View(func(v *fsm.View) {
-				v.Rows(accounts[i].ID, "", 0, e.now(), func(row fsm.TreeRow) bool {
-					if e.owes(&row.Budget) {
-						owed = append(owed, row.Budget.Key)
-					}
-					return true
-				})
-			})
-			for _, key := range owed {
-				if s := e.slot(key); s != nil {
+			q := fsm.RowQuery{Account: accounts[i].ID, Now: e.now()}
+			_ = e.m.Rows(q, func(*fsm.View) error { return nil }, func(row fsm.TreeRow) { // attending twice is harmless
+				if !e.owes(&row.Budget) {
+					return
+				}
+				if s := e.slot(row.Budget.Key); s != nil {
 					e.agent.attend(s)
 				}
-			}
+			})
 		}
 		if after = next; after == "" {
 			return

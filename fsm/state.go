@@ -51,6 +51,7 @@ type tenant struct {
 	children    map[string][]string      // by parent, ascending
 	assignments map[string][]*Assignment // by entity, ascending by Num
 	carved      carved                   // those that are allocated
+	moves       uint64                   // entities that were hung elsewhere since the state was loaded; see Machine.Rows
 	ledgerSeq   uint64
 	index       *ledgerIndex // of its ledger's block under way; nil: to be found in the store
 }
@@ -90,6 +91,7 @@ func newTenant(a Account) *tenant {
 func (t *tenant) addEntity(e *Entity) {
 	if old := t.entities[e.ID]; old != nil && old.ID != t.ID && old.Parent != e.Parent {
 		t.children[old.Parent] = without(t.children[old.Parent], e.ID)
+		t.moves++
 	}
 	t.entities[e.ID] = e
 	if e.ID == t.ID {
