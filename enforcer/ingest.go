@@ -49,10 +49,14 @@ func (e *Enforcer) ingest(ctx context.Context, items []ingestItem, quorum bool) 
 			}
 		}
 	}
-	if len(back) > 0 {
-		return e.record(ctx, back, quorum)
+	if len(back) == 0 {
+		return nil
 	}
-	return nil
+	// The origins were waited for. Meanwhile this node may have given up its leases.
+	if err := e.mayIngest(); err != nil {
+		return err
+	}
+	return e.record(ctx, back, quorum)
 }
 
 // openShipper opens this node's outbox. Nothing of it is sent before its run.
