@@ -75,6 +75,7 @@ func (l *logHandler) Handle(_ context.Context, r slog.Record) error {
 	case sentSnapshot:
 		l.p.h.w.oracle.count(func(s *Stats) *int64 { return &s.Snapshots })
 	case brokenBooks:
+		l.h.note(l.p.h.name, "its log:\n%s", l.p.latestEntries())
 		l.p.h.w.oracle.fail("%s says that its books do not add up: %v", l.p.h.name, logLine{r, l.attrs})
 	}
 	return nil

@@ -32,15 +32,11 @@ func (w *World) compare() (latest uint64) {
 	return latest
 }
 
-// latestEntries describes the end of a leader's log.
-func (w *World) latestEntries() string {
-	p := w.leader()
-	if p == nil {
-		return ""
-	}
+// latestEntries describes the end of a node's log.
+func (p *process) latestEntries() string {
 	var b strings.Builder
 	last, _ := p.disk.log.LastIndex()
-	for i := max(1, last-30); i <= last; i++ {
+	for i := max(31, last) - 30; i <= last; i++ {
 		var entry raft.Log
 		if p.disk.log.GetLog(i, &entry) != nil || entry.Type != raft.LogCommand || len(entry.Data) == 0 {
 			continue

@@ -263,7 +263,10 @@ func (w *World) watch(over <-chan struct{}) {
 	last := uint64(0)
 	for {
 		if now := w.compare(); last > 0 && now > last+maxChatter {
-			w.oracle.fail("CHATTER: %d log entries within %v, where %d callers ask for nothing like it\n%s\n%s", now-last, watchEvery, w.c.Clients, w.latestEntries(), w.describe())
+			for _, p := range w.up() {
+				w.history.note(p.h.name, "its log:\n%s", p.latestEntries())
+			}
+			w.oracle.fail("CHATTER: %d log entries within %v, where %d callers ask for nothing like it\n%s", now-last, watchEvery, w.c.Clients, w.describe())
 		} else {
 			last = max(last, now)
 		}
