@@ -18,7 +18,8 @@ import (
 // so nothing is committed. Raft does not notice. So every write to its stores is
 // timed, and one that takes longer than the bound, or fails, ends the node.
 
-var errDiskStalled = errors.New("the disk does not answer")
+// ErrDiskStalled is in the chain of the failure of a node whose disk hangs.
+var ErrDiskStalled = errors.New("the disk does not answer")
 
 // RaftStores is where raft keeps its log, its term and its vote.
 type RaftStores interface {
@@ -78,7 +79,7 @@ func (w *watchdog) watched(what string, write func() error) error {
 		return *err
 	}
 	timer := time.AfterFunc(w.stall, func() {
-		w.trip(fmt.Errorf("raft's log: %s: %w within %v", what, errDiskStalled, w.stall))
+		w.trip(fmt.Errorf("raft's log: %s: %w within %v", what, ErrDiskStalled, w.stall))
 	})
 	err := write()
 	timer.Stop()

@@ -204,7 +204,7 @@ func TestStalledDiskOfTheLeaderEndsItAndTheOthersGoOn(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatal("the leader with a hung disk goes on")
 		}
-		if err := old.node.Err(); !errors.Is(err, errDiskStalled) {
+		if err := old.node.Err(); !errors.Is(err, ErrDiskStalled) {
 			t.Errorf("it failed with %v", err)
 		}
 		if !stalled.Load() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -26,6 +27,7 @@ import (
 // Sequences are given in the order of acceptance and not reused while an entry stands.
 type outbox struct {
 	db   *pebble.DB
+	log  pebbleLog
 	next atomic.Uint64 // the sequence last given
 }
 
@@ -58,13 +60,13 @@ var errOutboxFormat = errors.New("the outbox cannot be read")
 // openOutbox opens or creates the outbox in dir and returns what stands in it, oldest first.
 func openOutbox(fs vfs.FS, dir string, log *slog.Logger) (*outbox, []outboxEntry, error) {
 	db, err := pebble.Open(dir, &pebble.Options{
-		FS: fs, MemTableSize: outboxMemTableBytes, Logger: pebbleLog{log},
+		FS: fs, MemTableSize: outboxMemTableBytes, Logger: pebbleLog{log, dir},
 		FormatMajorVersion: pebble.FormatNewest,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open outbox %s: %w", dir, err)
 	}
-	o := &outbox{db: db}
+	o := &outbox{db: db, log: pebbleLog{log, dir}}
 	entries, err := o.load()
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open outbox %s: %w", dir, err), db.Close())
@@ -111,7 +113,7 @@ func (o *outbox) add(entries []*outboxEntry) error {
 			return err
 		}
 	}
-	return b.Commit(pebble.Sync)
+	return o.commit(b, pebble.Sync)
 }
 
 // redraw replaces undrawn events by what they are with their draws, durably, all or none.
@@ -127,7 +129,7 @@ func (o *outbox) redraw(entries []*outboxEntry) error {
 			return err
 		}
 	}
-	return b.Commit(pebble.Sync)
+	return o.commit(b, pebble.Sync)
 }
 
 // remove forgets settled events. It is not made durable: an event that comes
@@ -140,7 +142,25 @@ func (o *outbox) remove(entries []outboxEntry) error {
 			return err
 		}
 	}
-	return b.Commit(pebble.NoSync)
+	return o.commit(b, pebble.NoSync)
+}
+
+// commit commits b. Where Pebble cannot write its log it panics with the error and
+// keeps its commit lock, so that every later commit would hang: the process ends,
+// as it does where Pebble calls Fatalf for the same cause.
+func (o *outbox) commit(b *pebble.Batch, how *pebble.WriteOptions) error {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		err, isError := p.(error)
+		if _, bug := p.(runtime.Error); bug || !isError {
+			panic(p)
+		}
+		o.log.Fatalf("%v", err)
+	}()
+	return b.Commit(how)
 }
 
 func (o *outbox) close() error { return o.db.Close() }
@@ -176,7 +196,10 @@ func decodeOutboxEvent(value []byte) (*fsm.Event, error) {
 }
 
 // pebbleLog lets Pebble's own messages through: routine ones as debug.
-type pebbleLog struct{ log *slog.Logger }
+type pebbleLog struct {
+	log *slog.Logger
+	dir string // of the store
+}
 
 func (l pebbleLog) Infof(format string, args ...any) {
 	l.log.Debug("outbox store", "msg", fmt.Sprintf(format, args...))
@@ -189,6 +212,7 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 // Fatalf is called where Pebble cannot go on without risking what it has stored,
 // as after a failed write of its log. It must not return.
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	l.log.Error("outbox store failed; stopping", "msg", fmt.Sprintf(format, args...))
+	l.log.Error("outbox store failed: the node ends; see to its disk (is it full?), then start the node again",
+		"dir", l.dir, "msg", fmt.Sprintf(format, args...))
 	os.Exit(1)
 }

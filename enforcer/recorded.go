@@ -23,7 +23,7 @@ func RecordedEvents(fs vfs.FS, dataDir string, log *slog.Logger) (events []fsm.E
 	if _, err := fs.Stat(dir); errors.Is(err, iofs.ErrNotExist) {
 		return nil, nil // it never took any
 	}
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, ReadOnly: true, Logger: pebbleLog{log}})
+	db, err := pebble.Open(dir, &pebble.Options{FS: fs, ReadOnly: true, Logger: pebbleLog{log, dir}})
 	if err != nil {
 		return nil, fmt.Errorf("open outbox %s: %w", dir, err)
 	}

@@ -298,7 +298,7 @@ func TestARestartTakesUpWhatIsNotSettled(t *testing.T) {
 func TestAnOutboxOfAnotherReleaseIsRefused(t *testing.T) {
 	for _, value := range [][]byte{{}, {outboxVersion + 1}, {outboxVersion, 0xc1}} {
 		fs := vfs.NewMem()
-		db, err := pebble.Open("outbox", &pebble.Options{FS: fs, Logger: pebbleLog{quiet}})
+		db, err := pebble.Open("outbox", &pebble.Options{FS: fs, Logger: pebbleLog{quiet, "outbox"}})
 		mustDo(t, err, db.Set(outboxKey(1, false), value, pebble.Sync), db.Close())
 		if _, _, err := openOutbox(fs, "outbox", quiet); !errors.Is(err, errOutboxFormat) {
 			t.Errorf("%x: %v", value, err)

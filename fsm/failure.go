@@ -24,12 +24,21 @@ var ErrClosed = errors.New("the state machine is closed")
 // failure latches the first error of the store.
 type failure struct {
 	first atomic.Pointer[error]
+	ended chan struct{} // closed once first is set
 	log   *slog.Logger
+}
+
+func newFailure(log *slog.Logger) *failure {
+	return &failure{ended: make(chan struct{}), log: log}
 }
 
 // set latches err, if it is the first.
 func (f *failure) set(err error) {
-	if f.first.CompareAndSwap(nil, &err) && !errors.Is(err, ErrClosed) {
+	if !f.first.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(f.ended)
+	if !errors.Is(err, ErrClosed) {
 		f.log.Error("state store failed", "error", err)
 	}
 }

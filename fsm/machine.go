@@ -47,7 +47,7 @@ func Open(dir string, o Options) (*Machine, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	m := &Machine{fs: o.FS, dir: dir, log: o.Logger, observer: o.Observer, fail: &failure{log: o.Logger}}
+	m := &Machine{fs: o.FS, dir: dir, log: o.Logger, observer: o.Observer, fail: newFailure(o.Logger)}
 	name, err := currentStore(o.FS, dir)
 	if err != nil {
 		return nil, err

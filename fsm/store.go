@@ -76,13 +76,32 @@ func pebbleOptions(fs vfs.FS, f *failure, wal bool) *pebble.Options {
 }
 
 // openStore opens or creates the database in dir.
-func openStore(fs vfs.FS, dir string, f *failure, wal bool) (s *store, err error) {
-	defer guard(&err)
-	db, err := pebble.Open(dir, pebbleOptions(fs, f, wal))
-	if err != nil {
-		return nil, fmt.Errorf("open the store in %s (is another process using it?): %w", dir, err)
+//
+// Pebble writes out what its log holds before Open returns, and where that fails,
+// as on a full disk, it tries again without end. Then the failure it has reported is
+// returned, and its goroutine left behind: the process is about to end.
+func openStore(fs vfs.FS, dir string, f *failure, wal bool) (*store, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
 	}
-	return &store{db: db, dir: dir}, nil
+	done := make(chan opened, 1)
+	go func() {
+		var o opened
+		defer func() { done <- o }()
+		defer guard(&o.err)
+		o.db, o.err = pebble.Open(dir, pebbleOptions(fs, f, wal))
+	}()
+	var o opened
+	select {
+	case o = <-done:
+	case <-f.ended:
+		o.err = f.err()
+	}
+	if o.err != nil {
+		return nil, fmt.Errorf("open the store in %s (is another process using it?): %w", dir, o.err)
+	}
+	return &store{db: o.db, dir: dir}, nil
 }
 
 func (s *store) close() (err error) {

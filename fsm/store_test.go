@@ -3,8 +3,10 @@ package fsm
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -77,7 +79,7 @@ func TestOpenRefusesWhatIsNotItsState(t *testing.T) {
 // raw changes the store of a closed machine behind its back.
 func raw(t *testing.T, fs vfs.FS, f func(db *pebble.DB) error) {
 	t.Helper()
-	st, err := openStore(fs, "state/store-000001", &failure{log: quiet()}, true)
+	st, err := openStore(fs, "state/store-000001", newFailure(quiet()), true)
 	if err == nil {
 		err = errors.Join(f(st.db), st.close())
 	}
@@ -131,5 +133,31 @@ func TestFailedDiskIsAnErrorOfApply(t *testing.T) {
 	}
 	if r.m.Flush() == nil {
 		t.Error("a failed machine was flushed")
+	}
+}
+
+// Pebble's Open tries to write out its log for ever where the disk takes nothing.
+func TestOpenOnADiskThatTakesNothingFails(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	r := newRig(t)
+	r.m.Close()
+	r.fs, r.index, r.seen = mem, 0, nil
+	r.open()
+	for range 1000 {
+		r.must(PutAccount{ID: "acme", Name: strings.Repeat("x", 200)})
+	}
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	full := errorfs.Wrap(crashed, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".sst") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	m, err := Open("state", Options{FS: full, Logger: quiet()})
+	if err == nil {
+		m.Close()
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Open() = %v, want %v", err, syscall.ENOSPC)
 	}
 }

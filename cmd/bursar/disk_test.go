@@ -46,7 +46,7 @@ func TestDiskThatCannotBeWrittenFails(t *testing.T) {
 		want  string
 	}{
 		{"error", func() error { return errors.New("input/output error") }, "input/output error"},
-		{"stall", func() error { time.Sleep(time.Hour); return nil }, "stalled"},
+		{"stall", func() error { time.Sleep(time.Hour); return nil }, "does not answer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

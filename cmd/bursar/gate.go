@@ -42,6 +42,7 @@ type obstacle struct {
 var (
 	errStarting = errors.New("the node is starting: it waits to be admitted to the cluster")
 	errStopping = errors.New("the node is stopping")
+	errFailed   = errors.New("the node has failed and ends")
 	errNoToken  = errors.New("the cluster has no root token yet: nobody could call")
 )
 

@@ -126,6 +126,9 @@ func (n *node) start(ctx context.Context) (err error) {
 	if n.lock, err = lockDataDir(n.c.DataDir); err != nil {
 		return err
 	}
+	if err := roomToStart(n.c.DataDir); err != nil {
+		return err
+	}
 	if err := n.openPorts(); err != nil {
 		return err
 	}
@@ -356,6 +359,14 @@ func (n *node) fail(err error) {
 	case n.failed <- err:
 	default:
 	}
+}
+
+// Leave takes a failed node out of service at once, without waiting for anything:
+// a hung disk may hold the process, and with it the open ports, long after it has been ended.
+func (n *node) Leave() {
+	n.gate.set(causeStopping, &obstacle{errFailed, true})
+	n.httpPort.Close()
+	n.adminPort.Close()
 }
 
 // Failed receives why the node cannot go on. The process must end then; the

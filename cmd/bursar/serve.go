@@ -217,13 +217,15 @@ func (c *serveCmd) Run(ctx context.Context, root *cli) error {
 	defer func() { _ = profiles.close() }() // nothing waits for them
 	n := newNode(config)
 	if err := n.Start(ctx); err != nil {
-		return err
+		return diskAdvice(c.DataDir, err)
 	}
 	log.Info("bursar is up", "node", c.NodeID, "version", buildVersion(), "http", n.HTTPAddr(), "admin", n.AdminAddr(), "peer", c.PeerAddr, "gossip", c.GossipAddr)
 	select {
 	case <-ctx.Done():
 		return c.stop(n, log)
 	case err := <-n.Failed():
+		n.Leave()
+		err = diskAdvice(c.DataDir, err)
 		log.Error("the node goes out of service", "error", err)
 		return err
 	}
