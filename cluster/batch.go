@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,23 +15,29 @@ const (
 	// while an earlier entry is on its way.
 	batchWindow = 2 * time.Millisecond
 	// maxBatchBytes is about how large an entry of many parts gets. A single part may be larger.
-	maxBatchBytes = 256 << 10
+	// What is on its way stands before whatever comes next, and a check that waits for a
+	// lease waits AskWait (50 ms) in all: so entries are only as large and as many as
+	// keep the disk busy, a few hundred events.
+	maxBatchBytes = 64 << 10
 	// maxBatches is how many entries may be on their way at once.
-	maxBatches = 4
+	maxBatches = 2
 	// maxWaitingBytes bounds the parts that wait; more are refused.
 	maxWaitingBytes = 64 << 20
 )
 
 // batcher gathers the parts that nodes send into log entries. The first part that finds
 // nothing under way goes at once; those behind it wait until that is committed
-// or batchWindow has passed, whichever is first.
+// or batchWindow has passed, whichever is first. Parts without events, which ask for
+// leases and give them back, go before parts with events: checks wait for them, and
+// they are small. The parts of a node may overtake each other anyway.
 type batcher struct {
 	ctx    context.Context
 	commit func(ctx context.Context, parts []fsm.Part) (index uint64, o fsm.Outcome, err error)
 
 	mu       sync.Mutex
-	waiting  []*waitingPart
-	bytes    int // of waiting
+	waiting  []*waitingPart // the quick ones first, then those with events, each in order of arrival
+	quick    int            // of waiting, without events
+	bytes    int            // of waiting
 	inFlight int
 	timer    *time.Timer // runs while due is awaited
 	due      bool        // the oldest waiting part has waited for batchWindow
@@ -65,7 +72,12 @@ func (b *batcher) add(ctx context.Context, part *fsm.Part, bytes int) (uint64, [
 		b.mu.Unlock()
 		return 0, nil, errOverloaded
 	}
-	b.waiting = append(b.waiting, w)
+	if len(part.Events) > 0 {
+		b.waiting = append(b.waiting, w)
+	} else {
+		b.waiting = slices.Insert(b.waiting, b.quick, w)
+		b.quick++
+	}
 	b.bytes += bytes
 	b.flush()
 	b.mu.Unlock()
@@ -110,6 +122,7 @@ func (b *batcher) take() []*waitingPart {
 	}
 	batch := b.waiting[:k:k]
 	b.waiting = b.waiting[k:]
+	b.quick -= min(k, b.quick)
 	b.bytes -= bytes
 	if invariants.Enabled {
 		invariants.Check(b.bytes >= 0 && (len(b.waiting) > 0 || b.bytes == 0), "%d parts of %d bytes wait", len(b.waiting), b.bytes)
@@ -163,5 +176,5 @@ func (b *batcher) close() {
 	for _, w := range b.waiting {
 		w.done <- batchResult{err: ErrNotLeader}
 	}
-	b.waiting, b.bytes = nil, 0
+	b.waiting, b.quick, b.bytes = nil, 0, 0
 }

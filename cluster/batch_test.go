@@ -101,6 +101,36 @@ func TestPartWaitsNoLongerThanTheWindow(t *testing.T) {
 	})
 }
 
+// A check waits for the answer to an ask: it must not stand behind all the events that arrived before.
+func TestAsksGoBeforeEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &fakeLog{delay: 10 * time.Millisecond}
+		b := newBatcher(t.Context(), log.commit)
+		for range 20 {
+			go b.add(t.Context(), &fsm.Part{Node: 1, Events: make([]fsm.Event, 1)}, maxBatchBytes)
+		}
+		synctest.Wait()
+		began := time.Now()
+		for i := range 3 {
+			go b.add(t.Context(), ask(2, int64(i)), 100)
+		}
+		b.add(t.Context(), ask(2, 3), 100)
+		if took := time.Since(began); took > 2*log.delay {
+			t.Errorf("asks were answered after %v, behind more than the entries that were on their way", took)
+		}
+		time.Sleep(time.Second)
+		var parts, events int
+		for _, entry := range log.entries {
+			for i := range entry {
+				parts, events = parts+1, events+len(entry[i].Events)
+			}
+		}
+		if parts != 24 || events != 20 {
+			t.Errorf("%d parts with %d events were committed, want 24 with 20", parts, events)
+		}
+	})
+}
+
 func TestEntriesAreBoundedInNumberAndBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &fakeLog{delay: 20 * time.Millisecond}

@@ -97,9 +97,9 @@ type ackWaiter struct {
 }
 
 const (
-	maxPartEvents   = 512     // events of one part
-	maxPartBytes    = 1 << 20 // encoded bytes of one part's events; one event may be larger
-	maxPartsSent    = 8       // parts in flight
+	maxPartEvents   = 256       // events of one part
+	maxPartBytes    = 128 << 10 // encoded bytes of one part's events; one event may be larger
+	maxPartsSent    = 8         // parts in flight
 	shipGather      = 1 * time.Millisecond
 	resendAfter     = 500 * time.Millisecond
 	shipTick        = 100 * time.Millisecond // resends, outbox removal
