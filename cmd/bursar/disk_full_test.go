@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/bursar-dev/bursar/client"
 )
 
 // Sizes of the small file systems that hold a node's data directory, in bytes.
@@ -69,8 +71,8 @@ func TestFullDiskTakesOneNodeOutAndLosesNothing(t *testing.T) {
 }
 
 // A node whose file system hangs, here an ext4 that is frozen, leaves service
-// within the bound of its watchdogs: it stops answering, and the other two go on,
-// also when it led. Once the file system answers again the node starts, and has
+// within the bound of its watchdogs, although it leads: it refuses connections, and
+// the other two go on. Once the file system answers again the node starts, and has
 // lost and doubled nothing.
 func TestStalledDiskEndsOneNodeAndLosesNothing(t *testing.T) {
 	const victim = 1
@@ -84,6 +86,15 @@ func TestStalledDiskEndsOneNodeAndLosesNothing(t *testing.T) {
 	node := c.nodes[victim]
 	l := callDuring(t, c)
 
+	if err := c.call(http.MethodPost, "http://"+node.admin+"/v1/cluster/transfer-leadership", client.TransferLeadership{To: node.name}, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, readyWithin, func() error {
+		if leader := c.leader(); leader != victim {
+			return fmt.Errorf("%s leads, not %s", c.nodes[leader].name, node.name)
+		}
+		return nil
+	})
 	thaw := freeze(t, disk)
 	began := time.Now()
 	eventually(t, diskStallLimit+diskCheckInterval, func() error {
