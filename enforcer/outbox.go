@@ -59,14 +59,17 @@ var errOutboxFormat = errors.New("the outbox cannot be read")
 
 // openOutbox opens or creates the outbox in dir and returns what stands in it, oldest first.
 func openOutbox(fs vfs.FS, dir string, log *slog.Logger) (*outbox, []outboxEntry, error) {
+	own := pebbleLog{log, dir}
 	db, err := pebble.Open(dir, &pebble.Options{
-		FS: fs, MemTableSize: outboxMemTableBytes, Logger: pebbleLog{log, dir},
+		FS: fs, MemTableSize: outboxMemTableBytes, Logger: own,
 		FormatMajorVersion: pebble.FormatNewest,
+		// Pebble tries a flush that fails again without end, in Open before it returns.
+		EventListener: &pebble.EventListener{BackgroundError: func(err error) { own.Fatalf("%v", err) }},
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open outbox %s: %w", dir, err)
 	}
-	o := &outbox{db: db, log: pebbleLog{log, dir}}
+	o := &outbox{db: db, log: own}
 	entries, err := o.load()
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open outbox %s: %w", dir, err), db.Close())
