@@ -68,6 +68,9 @@ func (e *Enforcer) read(c *Call, sc *scratch) (*accountPlans, error) {
 	if err := sc.deriveTokens(); err != nil {
 		return nil, err
 	}
+	if err := e.priceCall(c, sc); err != nil {
+		return nil, err
+	}
 	for _, id := range c.Entities {
 		if len(id) == 0 || len(id) > fsm.MaxIDBytes {
 			return nil, &RequestError{Field: "entities", Message: fmt.Sprintf("an id is 1 to %d bytes", fsm.MaxIDBytes)}
