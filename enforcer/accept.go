@@ -79,20 +79,28 @@ func (sc *scratch) chain() (ids []string, unattributed bool) {
 // For a budget the reservation holds, what is held is drawn where it is held.
 // What is left over of an amount draws on this node's room, but only where that
 // leaves the line on one node, and not while a crash of the machine may have made
-// this node forget what it has given out; the rest is an overdraft. Pending is raised before
-// what the reservation held too much is given back.
+// this node forget what it has given out; the rest is an overdraft.
 //
-// It returns what the reservation held too much, where that has to travel.
-func (e *Enforcer) accept(ev *fsm.Event) transit { return e.charge(ev, false) }
+// What the reservation held too much stays held until the event is durable with
+// its draws; then the caller says giveBack, or unaccept if that failed. After a crash
+// before, the reservation is live with all it held, and all of that must be there.
+func (e *Enforcer) accept(ev *fsm.Event) surplus { return e.charge(ev, false) }
+
+// surplus is what an event leaves of the reservation that it settles.
+type surplus struct {
+	id     resID
+	before []heldLine // what the reservation held
+	over   []heldLine // too much, here
+	used   []heldLine // of what other nodes hold, zeros included
+}
 
 // charge is accept, also of an event that was accepted early and is an overdraft so far.
-func (e *Enforcer) charge(ev *fsm.Event, early bool) (t transit) {
+func (e *Enforcer) charge(ev *fsm.Event, early bool) (left surplus) {
 	id, ok := parseResID([]byte(ev.Reservation))
 	if !ok || id.node != e.c.Node {
 		e.acceptLines(ev, nil, early)
-		return t
+		return left
 	}
-	var over, used []heldLine
 	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
 		claimed := r != nil && early && r.event == ev.ID
 		if r == nil || r.account != ev.Account || !claimed && (r.event != "" || r.expires <= e.now()) {
@@ -101,17 +109,24 @@ func (e *Enforcer) charge(ev *fsm.Event, early bool) (t transit) {
 		}
 		r.event = ev.ID
 		sh.expiry.remove(r)
-		over, used = e.acceptLines(ev, r.holds, early)
-		r.holds = append(r.holds[:0], used...)
+		left.id, left.before = id, slices.Clone(r.holds)
+		left.over, left.used = e.acceptLines(ev, r.holds, early)
+		r.holds = append(r.holds[:0], left.used...)
 	})
-	for _, h := range over {
+	return left
+}
+
+// giveBack sets free what a settled reservation held too much, here and by telling the
+// other holders what was used. It returns what has to travel.
+func (e *Enforcer) giveBack(left surplus) (t transit) {
+	for _, h := range left.over {
 		if s := e.book.findOr(h.Budget, claim{held: h.Amount}); s != nil {
 			e.give(s, h.Amount)
 			t.depart(s)
 		}
 	}
-	e.confirm(id, used)
-	for _, h := range used {
+	e.confirm(left.id, left.used)
+	for _, h := range left.used {
 		t.holders = append(t.holders, h.On) // its hold ends when it applies the event
 	}
 	slices.Sort(t.holders)
@@ -213,28 +228,39 @@ func (e *Enforcer) confirm(id resID, used []heldLine) {
 	}
 }
 
-// unaccept undoes accept, for an event that could not be written to the outbox.
-// A reservation is live again with what the event had drawn; what it had too much is gone.
-func (e *Enforcer) unaccept(ev *fsm.Event) {
-	id, ok := parseResID([]byte(ev.Reservation))
-	if !ok || id.node != e.c.Node {
+// unaccept undoes accept, for an event that could not be written to the outbox:
+// its reservation is live again with all it held.
+func (e *Enforcer) unaccept(ev *fsm.Event, left surplus) {
+	live := false
+	if left.id != (resID{}) {
+		e.table.with(left.id, func(sh *tableShard, r *reservation, _ *ending) {
+			if live = r != nil && r.event == ev.ID; live {
+				r.event, r.holds = "", append(r.holds[:0], left.before...)
+				sh.expiry.push(r)
+			}
+		})
+	}
+	if !live { // there was none, or another copy of the event has settled it
 		e.unpend(ev, true)
+		e.giveBack(left)
 		return
 	}
-	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
-		if r == nil || r.event != ev.ID {
-			e.unpend(ev, true)
-			return
-		}
-		e.unpend(ev, false)
-		r.event = "" // holds has what is used on other nodes
-		for _, l := range ev.Lines {
-			if l.Drawn > 0 && l.On == e.c.Node {
-				r.holds = append(r.holds, heldLine{Budget: l.Budget, Amount: l.Drawn, On: l.On})
+	e.unpend(ev, false)
+	for i := range ev.Lines {
+		// What it drew beyond the hold is room again.
+		l := &ev.Lines[i]
+		beyond := drawnOn(l, e.c.Node)
+		for _, h := range left.before {
+			if h.Budget == l.Budget && h.On == e.c.Node {
+				beyond -= min(l.Amount, h.Amount)
 			}
 		}
-		sh.expiry.push(r)
-	})
+		if beyond > 0 {
+			if s := e.book.findOr(l.Budget, claim{held: beyond}); s != nil {
+				e.give(s, beyond)
+			}
+		}
+	}
 }
 
 // unpend takes an event's lines out of the slots. With free what they had drawn

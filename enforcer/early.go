@@ -1,6 +1,10 @@
 package enforcer
 
-import "github.com/bursar-dev/bursar/fsm"
+import (
+	"slices"
+
+	"github.com/bursar-dev/bursar/fsm"
+)
 
 // A node that has restarted and hears no leader takes events: it acknowledges them
 // as being on its disk. But its session has not begun, and until then it does not
@@ -21,19 +25,22 @@ import "github.com/bursar-dev/bursar/fsm"
 // were made in. What was sent was durable with its draws before.
 
 // acceptEarly counts an event that is taken before the session has begun, and
-// claims the reservation it settles. With restored it was accepted in time by an earlier process.
-func (e *Enforcer) acceptEarly(ev *fsm.Event, restored bool) {
+// claims the reservation it settles, which keeps all it holds. With restored it was
+// accepted in time by an earlier process.
+func (e *Enforcer) acceptEarly(ev *fsm.Event, restored bool) (left surplus) {
 	e.pend(ev)
 	id, ok := parseResID([]byte(ev.Reservation))
 	if !ok || id.node != e.c.Node {
-		return
+		return left
 	}
 	e.table.with(id, func(sh *tableShard, r *reservation, _ *ending) {
 		if r != nil && r.event == "" && r.account == ev.Account && (restored || r.expires > e.now()) {
 			r.event = ev.ID
 			sh.expiry.remove(r)
+			left.id, left.before = id, slices.Clone(r.holds)
 		}
 	})
+	return left
 }
 
 // drawEarly draws the undrawn events, makes that durable, and queues them. What
@@ -50,7 +57,7 @@ func (s *shipper) drawEarly() error {
 			}
 			if !sh.drawn {
 				// With s.mu held: the apply goroutine reads the lines of what it has seen settled.
-				sh.drawn, sh.freed = true, s.draw(sh.ev)
+				sh.drawn, sh.left = true, s.draw(sh.ev)
 			}
 			entries = append(entries, &sh.outboxEntry)
 		}
@@ -60,6 +67,10 @@ func (s *shipper) drawEarly() error {
 		}
 		if err := s.outbox.redraw(entries); err != nil {
 			return err
+		}
+		for _, sh := range batch {
+			s.setFreed(sh, s.giveBack(sh.left))
+			sh.left = surplus{}
 		}
 		s.mu.Lock()
 		for _, sh := range batch {
@@ -72,6 +83,13 @@ func (s *shipper) drawEarly() error {
 		s.undrawn = dropFront(s.undrawn, n)
 		s.mu.Unlock()
 	}
+}
+
+// setFreed notes what a shipment has set free, once it is durable with its draws.
+func (s *shipper) setFreed(sh *shipment, freed transit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh.freed = freed
 }
 
 // freedBy returns what a shipment has set free of the reservation it settles.

@@ -133,11 +133,12 @@ func TestAnEarlyEventIsDurableWithItsDrawsBeforeItIsSent(t *testing.T) {
 	var begun atomic.Bool
 	st.s.begun = begun.Load
 	draws := 0
-	st.s.draw = func(ev *fsm.Event) (t transit) {
+	st.s.draw = func(ev *fsm.Event) (left surplus) {
 		draws++
 		ev.Lines = []fsm.Line{{Amount: 5, Drawn: 5, On: 1}}
-		return t
+		return left
 	}
+	st.s.giveBack = func(surplus) (freed transit) { return freed }
 	sh, _, err := st.s.claim(&fsm.Event{Account: "acme", ID: "a"}, nil)
 	mustDo(t, err, st.s.store([]*shipment{sh}, true))
 	st.answer = func(int) (uint64, error) {

@@ -64,8 +64,9 @@ func (e *Enforcer) openShipper() (*shipper, error) {
 	return openShipper(shipConfig{
 		log: e.log, fs: e.c.FS, dir: e.c.FS.PathJoin(e.c.DataDir, "outbox"), node: e.c.Node, peers: e.peers,
 		session: e.part, begun: e.begun.Load,
-		draw:  func(ev *fsm.Event) transit { return e.charge(ev, true) },
-		index: func() uint64 { index, _ := e.m.Applied(); return index },
+		draw:     func(ev *fsm.Event) surplus { return e.charge(ev, true) },
+		giveBack: e.giveBack,
+		index:    func() uint64 { index, _ := e.m.Applied(); return index },
 		known: func(account, id string) (bool, error) {
 			_, _, known, err := e.m.Event(account, id)
 			return known, err
@@ -268,30 +269,33 @@ func (e *Enforcer) claim(items []*ingestItem, batch *shipBatch) (recs []recordin
 // storeClaimed makes what was claimed pending, then durable.
 func (e *Enforcer) storeClaimed(recs []recording) error {
 	var fresh []*shipment
+	var left []surplus // of fresh
 	early := !e.begun.Load()
 	for i := range recs {
 		r := &recs[i]
 		if !r.mine || r.sh.done {
 			continue
 		}
+		var over surplus
 		if early {
-			e.acceptEarly(r.sh.ev, false)
+			over = e.acceptEarly(r.sh.ev, false)
 		} else {
-			r.sh.freed = e.accept(r.sh.ev)
+			over = e.accept(r.sh.ev)
 		}
-		fresh = append(fresh, r.sh)
+		fresh, left = append(fresh, r.sh), append(left, over)
 	}
 	if len(fresh) == 0 {
 		return nil
 	}
 	err := e.ship.store(fresh, early)
 	if err != nil {
-		for _, sh := range fresh {
-			e.unaccept(sh.ev)
+		for i, sh := range fresh {
+			e.unaccept(sh.ev, left[i])
 		}
 		return err
 	}
-	for _, sh := range fresh {
+	for i, sh := range fresh {
+		e.ship.setFreed(sh, e.giveBack(left[i]))
 		if p := sh.ev.Pricing; p != nil && p.Unpriced {
 			e.counters.Unpriced.Add(1)
 		}

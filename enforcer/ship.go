@@ -27,16 +27,17 @@ import (
 // puts it back in the queue at once, anything else leaves it sent until resendAfter
 // has passed. Sending twice is harmless, the state machine settles an id once.
 type shipper struct {
-	log     *slog.Logger
-	peers   Peers
-	node    fsm.NodeNum
-	session func() *fsm.Part // an empty part of the present session
-	index   func() uint64    // log index that the replica stands at
-	begun   func() bool      // the session has begun: events may be sent
-	draw    func(*fsm.Event) transit
-	outbox  *outbox
-	fs      vfs.FS
-	dir     string
+	log      *slog.Logger
+	peers    Peers
+	node     fsm.NodeNum
+	session  func() *fsm.Part // an empty part of the present session
+	index    func() uint64    // log index that the replica stands at
+	begun    func() bool      // the session has begun: events may be sent
+	draw     func(*fsm.Event) surplus
+	giveBack func(surplus) transit
+	outbox   *outbox
+	fs       vfs.FS
+	dir      string
 
 	mu      sync.Mutex
 	events  map[eventKey]*shipment // claimed, queued and sent ones
@@ -63,6 +64,7 @@ type shipment struct {
 	batch  *shipBatch
 	stored bool    // durable here
 	drawn  bool    // undrawn on disk, but its lines are drawn
+	left   surplus // of that, until it is on disk
 	freed  transit // of the reservation it settles
 
 	sends     int
@@ -115,16 +117,17 @@ var errDiskFull = fmt.Errorf("%w: the disk is nearly full", ErrUnavailable)
 
 // shipConfig is what a shipper is made of.
 type shipConfig struct {
-	log     *slog.Logger
-	fs      vfs.FS
-	dir     string
-	node    fsm.NodeNum
-	peers   Peers
-	session func() *fsm.Part
-	index   func() uint64
-	begun   func() bool
-	draw    func(*fsm.Event) transit               // draws an undrawn event, once the session has begun
-	known   func(account, id string) (bool, error) // whether the replica has the event
+	log      *slog.Logger
+	fs       vfs.FS
+	dir      string
+	node     fsm.NodeNum
+	peers    Peers
+	session  func() *fsm.Part
+	index    func() uint64
+	begun    func() bool
+	draw     func(*fsm.Event) surplus               // draws an undrawn event, once the session has begun
+	giveBack func(surplus) transit                  // what that left of a reservation, once the event is durable with its draws
+	known    func(account, id string) (bool, error) // whether the replica has the event
 }
 
 // openShipper opens the outbox and takes up what stands in it, dropping what the
@@ -135,7 +138,7 @@ func openShipper(c shipConfig) (*shipper, error) {
 		return nil, err
 	}
 	s := &shipper{
-		log: c.log, peers: c.peers, node: c.node, session: c.session, index: c.index, begun: c.begun, draw: c.draw, outbox: box, fs: c.fs, dir: c.dir,
+		log: c.log, peers: c.peers, node: c.node, session: c.session, index: c.index, begun: c.begun, draw: c.draw, giveBack: c.giveBack, outbox: box, fs: c.fs, dir: c.dir,
 		events: make(map[eventKey]*shipment), idle: make(chan struct{}),
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxPartsSent),
 	}

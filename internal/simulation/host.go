@@ -55,8 +55,6 @@ type process struct {
 // leave breaks the connections of the process's callers.
 func (p *process) leave() { p.end.Do(func() { close(p.gone) }) }
 
-var errProcessEnded = errors.New("the process has ended")
-
 func (w *World) newHost(name string) *host {
 	return &host{w: w, name: name, kernel: 1, disk: newDisk()}
 }
