@@ -73,7 +73,7 @@ func document(t *testing.T) map[string]any {
 	return doc
 }
 
-func openMachine(t *testing.T) *fsm.Machine {
+func openMachine(t testing.TB) *fsm.Machine {
 	t.Helper()
 	m, err := fsm.Open(t.TempDir(), fsm.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
