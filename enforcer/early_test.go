@@ -72,9 +72,11 @@ func TestEventsAreTakenBeforeTheSessionBegins(t *testing.T) {
 					time.Sleep(time.Second)
 					// Drawn on what was held, and the process's own room once that is known.
 					sl := nd.e.slot(s.budget(num).Key)
+					sl.mu.Lock()
 					if crash == "of the process" && sl.overdraft != 0 || sl.pending < 30 || sl.heldNow() != 0 {
 						t.Errorf("not drawn: pending %d, overdraft %d, held %d", sl.pending, sl.overdraft, sl.heldNow())
 					}
+					sl.mu.Unlock()
 					nd.set(&nd.shut, false)
 					time.Sleep(5 * time.Second)
 					want := int64(37)
