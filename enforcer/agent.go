@@ -216,7 +216,7 @@ func (s *slot) numbers(r *roster, now time.Time, urgent bool) numbers {
 		holder: s.b.Holder == s.me, other: s.elsewhere(), allAck: s.allAck,
 		acked:    s.finalSent || s.b.Acked(s.me),
 		heldLong: !s.heldSince.IsZero() && now.Sub(s.heldSince) >= holderRest,
-		waiting:  s.queue.len(), urgent: urgent, ended: now.UnixMilli() >= s.end,
+		waiting:  s.queue.len(), needed: s.needed, urgent: urgent, ended: now.UnixMilli() >= s.end,
 		inFlight: len(s.credits) >= maxCredits || (s.asking && now.Sub(s.askedAt) < askAgain),
 	}
 	if n.waiting > 0 {

@@ -135,8 +135,11 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 				if w, err = e.newWaiter(); err != nil {
 					return err
 				}
-				defer e.doneWaiting()
+				defer e.doneWaiting(w)
 				e.counters.Waited.Add(1)
+			}
+			for i := range sc.targets {
+				w.count(sc.targets[i].slot, sc.targets[i].amount)
 			}
 			if err := e.await(ctx, t.slot, w, t.amount, reserve, until); err != nil {
 				return err

@@ -281,7 +281,12 @@ func (e *Enforcer) holdDraw(ctx context.Context, req *DrawRequest, keep bool) ([
 			if w, err = e.newWaiter(); err != nil {
 				return nil, reply
 			}
-			defer e.doneWaiting()
+			defer e.doneWaiting(w)
+		}
+		for _, h := range req.Holds {
+			if s := e.book.find(h.Budget); s != nil {
+				w.count(s, h.Amount)
+			}
 		}
 		err := e.await(ctx, s, w, need, keep, until)
 		if err != nil || !time.Now().Before(until) {

@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 )
@@ -9,6 +10,11 @@ import (
 // A check that finds no room where room may still come waits in the queue of
 // the budget that is short. It holds nothing while it waits: it is told that
 // something changed and decides anew. It keeps its place until it leaves.
+//
+// A check that needs several budgets stands in one queue at a time, and goes from
+// one to the next as room comes. What it needs is known to all of them meanwhile,
+// and none gives that much back (N9, N11): else a check could find the
+// first budget trimmed each time the second has room, and go round until its time is up.
 
 // waiter is one waiting check, of this node or drawn by another.
 type waiter struct {
@@ -16,6 +22,13 @@ type waiter struct {
 	reserve bool
 	arrived uint64
 	woken   chan struct{} // buffered 1
+	counted []counted
+}
+
+// counted is a need that a slot knows of.
+type counted struct {
+	s    *slot
+	need int64
 }
 
 // waitQueue is ordered by arrival. It is guarded by its slot's mu.
@@ -105,7 +118,33 @@ func (e *Enforcer) newWaiter() (*waiter, error) {
 	return &waiter{arrived: e.arrivals.Add(1), woken: make(chan struct{}, 1)}, nil
 }
 
-func (e *Enforcer) doneWaiting() { e.waiting.Add(-1) }
+// count makes a need known to a slot, once, until doneWaiting.
+func (w *waiter) count(s *slot, need int64) {
+	if need <= 0 || slices.ContainsFunc(w.counted, func(c counted) bool { return c.s == s }) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.needed > math.MaxInt64-need {
+		return // what the others need is more than there can be
+	}
+	s.needed += need
+	w.counted = append(w.counted, counted{s, need})
+}
+
+// doneWaiting ends what newWaiter has begun. What was kept for the check may be given back.
+func (e *Enforcer) doneWaiting(w *waiter) {
+	for _, c := range w.counted {
+		c.s.mu.Lock()
+		c.s.needed -= c.need
+		work := e.agent.hasWork(c.s, time.Now())
+		c.s.mu.Unlock()
+		if work {
+			e.agent.attend(c.s)
+		}
+	}
+	e.waiting.Add(-1)
+}
 
 // await waits in s's queue until s may say something else to need than that it
 // is short, or until. The slot is judged again once w stands in the queue, under

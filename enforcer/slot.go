@@ -74,6 +74,7 @@ type slot struct {
 	gone      bool
 
 	queue     waitQueue
+	needed    int64 // by waiting checks, in whichever queue they stand
 	asking    bool
 	askedAt   time.Time
 	rate      int64     // admitted per second, smoothed
@@ -265,7 +266,7 @@ func (s *slot) freePool() int64 { return max(0, s.b.Free()-s.overdraft) }
 // idle reports whether the slot holds nothing that the replica does not know.
 func (s *slot) idle() bool {
 	return s.heldNow() == 0 && s.pending == 0 && s.overdraft == 0 && s.releasing == 0 &&
-		len(s.credits) == 0 && s.queue.len() == 0
+		len(s.credits) == 0 && s.queue.len() == 0 && s.needed == 0
 }
 
 // drop closes an idle slot for ever. It fails if something was taken meanwhile.

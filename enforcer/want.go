@@ -36,6 +36,7 @@ type numbers struct {
 	waiting  int   // checks in the queue
 	waitMin  int64 // their smallest need
 	waitSum  int64 // their needs together
+	needed   int64 // by waiting checks of this budget, in whichever queue they stand
 	urgent   bool  // look at what is needed at once; false: on the tick
 	inFlight bool  // an ask is on its way and not overdue
 	ended    bool  // the period is over
@@ -86,7 +87,7 @@ func (n *numbers) ask() (needMin, needSum, want int64, ok bool) {
 //
 //	other holder, avail 7, not acked:         7, final; with a release under way: nothing yet
 //	other holder, avail −1, excess 4, acked:  3
-//	no holder, S = 5, left 1,000, avg 1, avail 300:  300 > 208, so 200
+//	no holder, S = 5, left 1,000, avg 1, avail 300:  300 > 208, so 200; with 90 of it needed: 210 > 208, so 110
 func (n *numbers) release() (amount int64, final, ok bool) {
 	switch {
 	case n.ended:
@@ -100,11 +101,11 @@ func (n *numbers) release() (amount int64, final, ok bool) {
 	case n.holder || n.waiting > 0:
 		return 0, false, false
 	}
-	half := max(0, n.left) / (2 * n.shares)
-	if n.avail <= satAdd(2*half, satMul(8, n.avg)) {
+	half, spare := max(0, n.left)/(2*n.shares), satSub(n.avail, n.needed)
+	if spare <= satAdd(2*half, satMul(8, n.avg)) {
 		return 0, false, false
 	}
-	return n.avail - half, false, true
+	return spare - half, false, true
 }
 
 // exit reports whether the holder should end the consolidation, and what to give
@@ -114,7 +115,7 @@ func (n *numbers) exit() (amount int64, ok bool) {
 	if !n.holder || !n.heldLong || !n.allAck || n.ended || n.waiting > 0 || n.left < room || n.avail < room {
 		return 0, false
 	}
-	return max(0, n.avail-2*n.target()), true
+	return max(0, satSub(n.avail, n.needed)-2*n.target()), true
 }
 
 // smooth folds what was admitted during one tick into the rate per second (weight 0.4).

@@ -62,6 +62,8 @@ func TestReleasesGiveBackWhatIsNotNeededHere(t *testing.T) {
 		{"two half-shares and some lines are kept", func(n *numbers) { n.avail = 208 }, 0, false, false},
 		{"more is trimmed to one half-share", func(n *numbers) { n.avail = 209 }, 109, false, true},
 		{"nothing is trimmed while checks wait", func(n *numbers) { n.avail, n.waiting = 300, 1 }, 0, false, false},
+		{"nothing is trimmed that a check needs which waits for another budget", func(n *numbers) { n.avail, n.needed = 300, 92 }, 0, false, false},
+		{"what is over that is", func(n *numbers) { n.avail, n.needed = 300, 90 }, 110, false, true},
 		{"the holder keeps what it has", func(n *numbers) { n.avail, n.holder = 900, true }, 0, false, false},
 		{"all goes back when another holds the rest", func(n *numbers) { n.avail, n.lease, n.other = 7, 9, true }, 7, true, true},
 		{"finally even if all of it is held", func(n *numbers) { n.lease, n.other = 9, true }, 0, true, true},
@@ -97,6 +99,8 @@ func TestTheHolderLeavesOnlyWhenRoomHasReturned(t *testing.T) {
 		ok     bool
 	}{
 		{"with twice the threshold", func(*numbers) {}, 420, true},
+		{"and keeps what waits for another budget too", func(n *numbers) { n.needed = 400 }, 20, true},
+		{"all of it", func(n *numbers) { n.needed = 450 }, 0, true},
 		{"not with less", func(n *numbers) { n.left = 199 }, 0, false},
 		{"not with less in hand", func(n *numbers) { n.avail = 199 }, 0, false},
 		{"not before all have given up", func(n *numbers) { n.allAck = false }, 0, false},
