@@ -78,7 +78,7 @@ func (w *watchdog) watched(what string, write func() error) error {
 	if err := w.err.Load(); err != nil {
 		return *err
 	}
-	timer := time.AfterFunc(w.stall, func() {
+	timer := AfterAwake(w.stall, func() {
 		w.trip(fmt.Errorf("raft's log: %s: %w within %v", what, ErrDiskStalled, w.stall))
 	})
 	err := write()

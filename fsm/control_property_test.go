@@ -184,6 +184,8 @@ func (d *desk) checkReopened() {
 	d.open()
 	after := d.m.s
 	unexported := cmp.AllowUnexported(tenant{}, meter{})
+	// Moves are counted for readers of rows that are under way; a state that was read anew has none.
+	sinceOpened := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".moves" }, cmp.Ignore())
 	for what, pair := range map[string][2]any{
 		"accounts":    {before.accounts, after.accounts},
 		"types":       {before.types, after.types},
@@ -191,7 +193,7 @@ func (d *desk) checkReopened() {
 		"audit":       {before.auditHash, after.auditHash},
 		"numbers":     {before.nextAssignment, after.nextAssignment},
 	} {
-		if diff := cmp.Diff(pair[0], pair[1], unexported); diff != "" {
+		if diff := cmp.Diff(pair[0], pair[1], unexported, sinceOpened); diff != "" {
 			d.t.Fatalf("%s (-before +reopened):\n%s", what, diff)
 		}
 	}

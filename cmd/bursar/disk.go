@@ -55,16 +55,19 @@ func (w *diskWatch) run(ctx context.Context) error {
 	defer ticker.Stop()
 	isLow := false
 	for {
-		wrote := make(chan error, 1)
+		wrote, stalled := make(chan error, 1), make(chan struct{})
 		go func() { wrote <- w.write() }()
+		limit := cluster.AfterAwake(diskStallLimit, func() { close(stalled) })
 		select {
 		case <-ctx.Done():
+			limit.Stop()
 			return nil
 		case err := <-wrote:
+			limit.Stop()
 			if err != nil {
 				return fmt.Errorf("the data directory cannot be written: %w", err)
 			}
-		case <-time.After(diskStallLimit):
+		case <-stalled:
 			return fmt.Errorf("%w: a small write to the data directory has not returned for %v", cluster.ErrDiskStalled, diskStallLimit)
 		}
 		isLow = w.checkRoom(isLow)
