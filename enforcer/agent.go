@@ -38,17 +38,16 @@ type returning struct {
 }
 
 const (
-	maxPartAsks     = 4_096 // asks of one part, and releases
-	maxReturning    = 1 << 17
-	maxSendsUrgent  = 24 // parts in flight beyond which only ticks send
-	maxSends        = 32
-	reconcileWait   = 500 * time.Millisecond
-	askSoon         = 10 * time.Millisecond // after a part that no leader got
-	quietTicks      = 50                    // after which a slot that nothing moves in is left alone
-	sweepEvery      = 10 * time.Second
-	keepEnded       = time.Minute     // a slot after its period
-	keepIdle        = 5 * time.Minute // a slot that nothing moves in
-	removedDrawLife = fsm.MaxReserveTTL
+	maxPartAsks    = 4_096 // asks of one part, and releases
+	maxReturning   = 1 << 17
+	maxSendsUrgent = 24 // parts in flight beyond which only ticks send
+	maxSends       = 32
+	reconcileWait  = 500 * time.Millisecond
+	askSoon        = 10 * time.Millisecond // after a part that no leader got
+	quietTicks     = 50                    // after which a slot that nothing moves in is left alone
+	sweepEvery     = 10 * time.Second
+	keepEnded      = time.Minute     // a slot after its period
+	keepIdle       = 5 * time.Minute // a slot that nothing moves in
 )
 
 func newAgent(e *Enforcer) *agent {

@@ -250,7 +250,7 @@ func (e *Enforcer) journalEnded(id resID) {
 
 // readNodes takes membership and settings over from the replica.
 func (e *Enforcer) readNodes() {
-	r := &roster{me: e.c.Node, boots: make(map[fsm.NodeNum]uint64), gone: make(map[fsm.NodeNum]int64)}
+	r := &roster{me: e.c.Node, boots: make(map[fsm.NodeNum]uint64), gone: make(map[fsm.NodeNum]struct{})}
 	staleness := fsm.DefaultMaxStaleness
 	e.m.View(func(v *fsm.View) {
 		if set, ok := v.Settings(); ok {
@@ -260,7 +260,7 @@ func (e *Enforcer) readNodes() {
 		for _, n := range v.Nodes() {
 			r.boots[n.Num] = n.Boot
 			if n.RemovedAt != 0 {
-				r.gone[n.Num] = n.RemovedAt
+				r.gone[n.Num] = struct{}{}
 			}
 			if n.Num == e.c.Node {
 				r.self = *n

@@ -98,7 +98,7 @@ func (e *Enforcer) restoreHolds(restored journalState) error {
 			e.journalEndDraw(d.ID)
 			continue
 		}
-		e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, since: e.now(), holds: d.Holds}
+		e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, since: e.now(), until: restored.Watermark, holds: d.Holds}
 		for _, h := range d.Holds {
 			e.restoreHold(h.Budget, h.Amount)
 		}
@@ -251,9 +251,7 @@ func (e *Enforcer) sweep(now time.Time) {
 		return !s.active.Load() && (ended || s.lastMoved < at-keepIdle.Milliseconds())
 	})
 	e.draws.age(at)
-	for id, d := range e.draws.orphans(e.roster.Load().gone, at-removedDrawLife.Milliseconds()) {
-		e.giveDraw(id, d)
-	}
+	e.endOrphans(at)
 }
 
 // reviewHolds ends reservations and draws that were settled in entries a

@@ -14,7 +14,8 @@ import (
 // down again, because after a crash of its machine a holder waits only for what
 // it knows to have given out. A holder that has had a draw for long asks the
 // origin whether it is still wanted: the cancel or the settlement may have
-// passed while the holder was away for longer than they are remembered.
+// passed while the holder was away for longer than they are remembered. A removed
+// origin can be asked no more: its draws end with their reservations.
 
 const (
 	// drawReviewAfter is the age from which a draw is asked after, and how often that is done.
@@ -23,6 +24,10 @@ const (
 	// maxLiveAsked bounds the reservations of one LiveRequest.
 	maxLiveAsked = 1_000
 	liveWait     = 5 * time.Second
+	// orphanRest is how long after its origin was seen removed a draw stands at least.
+	// What the origin had sent to settle it before is in the log by then: the
+	// leader takes nothing from a removed node, and a part waits for less.
+	orphanRest = 30 * time.Second
 )
 
 // keepDraws has every holder of a reservation write its draw down again, for ttl milliseconds from now.
@@ -74,7 +79,7 @@ func (e *Enforcer) handleKeepDraw(from fsm.NodeNum, req *KeepDrawRequest) (*Keep
 	if err := e.journal.draw(record); err != nil {
 		return nil, err
 	}
-	if _, still := e.draws.record(id); !still {
+	if !e.draws.keep(id, until) {
 		e.journalEndDraw(id) // it ended between the two: that is the last word
 		return &KeepDrawReply{}, nil
 	}
@@ -169,4 +174,44 @@ func (t *drawTable) older(before int64) map[fsm.NodeNum][]resID {
 		}
 	}
 	return old
+}
+
+// keep has a draw live until then at least. It reports whether the draw is there.
+func (t *drawTable) keep(id resID, until int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.byID[id]
+	if d == nil || !d.made {
+		return false
+	}
+	d.until = max(d.until, until)
+	return true
+}
+
+// endOrphans frees the draws of removed nodes whose reservations have ended.
+// Until then a caller may still work under one, and report to any other node.
+func (e *Enforcer) endOrphans(now int64) {
+	for id, d := range e.draws.orphans(e.roster.Load().gone, now) {
+		e.giveDraw(id, d)
+	}
+}
+
+// orphans takes out the draws of removed nodes that are over.
+func (t *drawTable) orphans(gone map[fsm.NodeNum]struct{}, now int64) map[resID]*heldDraw {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[resID]*heldDraw)
+	for id, d := range t.byID {
+		if _, removed := gone[d.origin]; !removed || !d.made {
+			continue
+		}
+		if d.orphan == 0 {
+			d.orphan = now
+		}
+		if d.until <= now && d.orphan+orphanRest.Milliseconds() <= now {
+			out[id] = d
+			delete(t.byID, id)
+		}
+	}
+	return out
 }

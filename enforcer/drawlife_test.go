@@ -103,3 +103,60 @@ func TestADrawIsNotFreeBeforeItsSettlementIsApplied(t *testing.T) {
 		}
 	})
 }
+
+// A removed origin says no more whether a draw is wanted. Its callers may work
+// under the reservation until it ends, whatever happens to the holder; not longer.
+func TestADrawOfARemovedNodeEndsWithItsReservation(t *testing.T) {
+	const ttl = 2 * time.Minute
+	restart := func(s *sim) {
+		s.node(1).kill()
+		s.node(1).start()
+	}
+	for _, c := range []struct {
+		name   string
+		life   time.Duration
+		before func(s *sim, id resID) // it is removed
+		after  func(s *sim)
+	}{
+		{"as it was made", ttl, func(*sim, resID) {}, func(*sim) {}},
+		{"extended", 3 * ttl, func(s *sim, id resID) {
+			if reply, err := s.node(2).e.extend(s.t.Context(), id, "", (3 * ttl).Milliseconds()); err != nil || reply.Code != "" {
+				s.t.Fatal(reply.Code, err)
+			}
+		}, func(*sim) {}},
+		{"the holder restarts", ttl, func(*sim, resID) {}, restart},
+		{"removed when it is over", ttl, func(s *sim, _ resID) { s.node(2).kill(); time.Sleep(2 * ttl) }, func(*sim) {}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inSim(t, func(t *testing.T) {
+				s := newSim(t, 3, 33)
+				defer s.close()
+				num := s.assign("team", 10, fsm.EveryNever)
+				s.consolidate(num, 11)
+				id, _ := s.node(2).reserveFor(6, ttl)
+				ends := time.Now().Add(c.life)
+				c.before(s, id)
+				if nd := s.node(2); nd.up {
+					nd.kill()
+				}
+				s.commit(fsm.RemoveNode{Name: "n2"})
+				removed := time.Now()
+				c.after(s)
+				s.node(1).awaitReady()
+				last := max(time.Until(ends.Add(drawMargin+markAhead)), time.Until(removed.Add(sweepEvery+orphanRest))) + 2*sweepEvery
+				held := func() bool { _, ok := s.node(1).e.draws.record(id); return ok }
+				for deadline := time.Now().Add(last); held(); time.Sleep(time.Second) {
+					if time.Now().After(deadline) {
+						t.Fatalf("still held %v after the reservation's end", time.Since(ends))
+					}
+				}
+				if early := max(time.Until(ends), time.Until(removed.Add(orphanRest))); early > 0 {
+					t.Errorf("freed %v too early", early)
+				}
+				if d, err := s.node(1).check(10, 60_000); err != nil || !d.Allowed {
+					t.Errorf("all 10 are free: %+v, %v\n%s", d.Denied, err, s.state(num))
+				}
+			})
+		})
+	}
+}

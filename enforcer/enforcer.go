@@ -88,7 +88,7 @@ type roster struct {
 	me    fsm.NodeNum
 	self  fsm.Node // zero before admission
 	boots map[fsm.NodeNum]uint64
-	gone  map[fsm.NodeNum]int64 // removed nodes, and when
+	gone  map[fsm.NodeNum]struct{} // removed nodes
 }
 
 // Counters count what the enforcer did since it was opened.

@@ -33,6 +33,8 @@ type heldDraw struct {
 	boot   uint64
 	made   bool
 	since  int64 // when it was begun or restored, Unix milliseconds
+	until  int64 // when its reservation has ended by this node's clock, unless an event settles it; Unix milliseconds
+	orphan int64 // when its origin was first seen to be removed, Unix milliseconds; 0: it was not
 	holds  []Hold
 	// undecided is where the holds stand, while others are still asked after this node; nil: they will stay.
 	undecided []undecidedHold
@@ -66,8 +68,8 @@ func newDrawTable() *drawTable {
 }
 
 // begin keeps a place for a new draw. d is nil if there is none to make: made
-// says whether it was made before.
-func (t *drawTable) begin(id resID, boot uint64) (d *heldDraw, made bool) {
+// says whether it was made before. until is as in heldDraw.
+func (t *drawTable) begin(id resID, boot uint64, until int64) (d *heldDraw, made bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known := t.byID[id]; known != nil {
@@ -77,7 +79,7 @@ func (t *drawTable) begin(id resID, boot uint64) (d *heldDraw, made bool) {
 	if over || boot < t.boots[id.node] || len(t.byID) >= maxDraws || len(t.over) >= maxDrawsOver {
 		return nil, false
 	}
-	d = &heldDraw{origin: id.node, boot: boot, since: time.Now().UnixMilli()}
+	d = &heldDraw{origin: id.node, boot: boot, since: time.Now().UnixMilli(), until: until}
 	t.byID[id] = d
 	return d, false
 }
@@ -198,21 +200,6 @@ func (t *drawTable) made() map[resID][]Hold {
 	return all
 }
 
-// orphans takes out the draws of nodes that were removed before a time: nobody
-// is left who could settle or cancel them.
-func (t *drawTable) orphans(gone map[fsm.NodeNum]int64, before int64) map[resID]*heldDraw {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := make(map[resID]*heldDraw)
-	for id, d := range t.byID {
-		if at, removed := gone[d.origin]; removed && at < before && d.made {
-			out[id] = d
-			delete(t.byID, id)
-		}
-	}
-	return out
-}
-
 // handleDraw answers a draw. An empty Reservation only asks: nothing is set aside.
 func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply {
 	unavailable := &DrawReply{Status: DrawUnavailable}
@@ -231,7 +218,7 @@ func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply 
 	if !ok {
 		return unavailable
 	}
-	d, made := e.draws.begin(id, req.Boot)
+	d, made := e.draws.begin(id, req.Boot, until)
 	switch {
 	case made:
 		return &DrawReply{Status: DrawOK}

@@ -139,6 +139,7 @@ func (e *Enforcer) adoptDraw(origin fsm.NodeNum, d LiveDraw) error {
 	if until, ok := e.drawUntil(d.TTLMS); ok {
 		record.Expires = until
 	}
+	until := max(record.Expires, e.journal.mark.durable.Load()) // the watermark covers what was forgotten
 	if err := e.journal.draw(record); err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (e *Enforcer) adoptDraw(origin fsm.NodeNum, d LiveDraw) error {
 	for _, h := range d.Holds {
 		e.setAside(h)
 	}
-	if !e.draws.adopt(id, d.Holds, e.now()) {
+	if !e.draws.adopt(id, d.Holds, e.now(), until) {
 		e.giveAll(d.Holds)
 		if _, made := e.draws.record(id); !made {
 			e.journalEndDraw(id)
@@ -179,13 +180,13 @@ func (t *drawTable) unknown(id resID) bool {
 }
 
 // adopt makes a draw whose holds are set aside already, unless it is known or over.
-func (t *drawTable) adopt(id resID, holds []Hold, now int64) bool {
+func (t *drawTable) adopt(id resID, holds []Hold, now, until int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, over := t.over[id]; over || t.byID[id] != nil {
 		return false
 	}
-	t.byID[id] = &heldDraw{origin: id.node, boot: uint64(id.boot), made: true, since: now, holds: slices.Clone(holds)}
+	t.byID[id] = &heldDraw{origin: id.node, boot: uint64(id.boot), made: true, since: now, until: until, holds: slices.Clone(holds)}
 	return true
 }
 
