@@ -204,6 +204,7 @@ func (c *testCluster) settlesInDoubt(team string, used, inDoubt int64) {
 // A backup under load is of one moment: its ledger and its balances agree, and
 // whatever had been acknowledged before it was asked for is in it.
 func TestBackupUnderLoadIsOfOneMoment(t *testing.T) {
+	notShort(t)
 	t.Parallel()
 	const team, limit = "team", 1_000_000
 	old := startCluster(t, 3, nil)
@@ -254,6 +255,7 @@ func TestBackupUnderLoadIsOfOneMoment(t *testing.T) {
 }
 
 func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
+	notShort(t)
 	t.Parallel()
 	c := startCluster(t, 1, nil)
 	c.makeTeam("team", 10)

@@ -96,6 +96,7 @@ func damages(rng *rand.Rand, size int) map[string]func([]byte) []byte {
 }
 
 func TestDamagedDataDirectoriesAreRefusedOrUnchanged(t *testing.T) {
+	notShort(t)
 	releases, err := os.ReadDir(goldenDir)
 	if err != nil {
 		t.Fatal(err)
@@ -189,6 +190,7 @@ func copyDir(t *testing.T, from string) string {
 
 // raft's log, and what says whose the directory is, are read when the node starts.
 func TestDamagedRaftLogOrIdentityEndsTheStartWithAMessage(t *testing.T) {
+	notShort(t)
 	releases, err := os.ReadDir(goldenDir)
 	if err != nil {
 		t.Fatal(err)

@@ -32,6 +32,7 @@ const (
 // is refused a start until that is done, and has lost and doubled nothing. The
 // other two go on all the while.
 func TestFullDiskTakesOneNodeOutAndLosesNothing(t *testing.T) {
+	notShort(t)
 	const victim = 1
 	var filler string
 	c := startCluster(t, 3, func(node *testNode) {
@@ -75,6 +76,7 @@ func TestFullDiskTakesOneNodeOutAndLosesNothing(t *testing.T) {
 // the other two go on. Once the file system answers again the node starts, and has
 // lost and doubled nothing.
 func TestStalledDiskEndsOneNodeAndLosesNothing(t *testing.T) {
+	notShort(t)
 	const victim = 1
 	var disk string
 	c := startCluster(t, 3, func(node *testNode) {

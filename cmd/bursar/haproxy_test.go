@@ -69,6 +69,7 @@ func (c *testCluster) startBalancer() string {
 // A node dies under load behind the load balancer, and comes back: no call
 // fails beyond one retry by its caller.
 func TestNoCallFailsBehindTheLoadBalancerWhileANodeDies(t *testing.T) {
+	notShort(t)
 	const (
 		callers = 16
 		team    = "team"

@@ -173,6 +173,7 @@ var malformed = []struct {
 }
 
 func TestMalformedRequestsAreRefusedAndSmuggleNothing(t *testing.T) {
+	notShort(t)
 	t.Parallel()
 	c := startCluster(t, 1, nil)
 	c.makeTeam("team", 1_000)
@@ -222,6 +223,7 @@ func TestStrangersLargeBodyIsNotRead(t *testing.T) {
 // connections, requests that never end, floods over the limits, and garbage on the ports
 // between nodes. Meanwhile others are served, and memory stays bounded.
 func TestHostileClientsCostNobodyElse(t *testing.T) {
+	notShort(t)
 	certs := t.TempDir()
 	mustMakeCerts(t, certs, false, "node-1")
 	c := startCluster(t, 1, func(n *testNode) { n.useTLS(certs) })

@@ -19,3 +19,12 @@ func TestMain(m *testing.M) {
 
 // long reports whether the long variants of the process tests are wanted: BURSAR_LONG=1.
 func long() bool { return os.Getenv("BURSAR_LONG") != "" }
+
+// notShort skips a test of many seconds under -short, which is how the slow build with
+// the race detector is run after the normal one.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes many seconds; runs without -short")
+	}
+}

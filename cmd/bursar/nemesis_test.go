@@ -177,6 +177,7 @@ func smallDisk(t *testing.T, dir string, mib int) bool {
 // Then every acknowledged event is in every ledger once, no other is, the balances
 // of all nodes say so, nothing is in doubt, and the rest is spendable to exactly the limit.
 func TestNothingIsLostOrOverspentWhateverGoesWrong(t *testing.T) {
+	notShort(t)
 	const (
 		clients = 12
 		team    = "team"

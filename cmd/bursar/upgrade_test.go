@@ -134,6 +134,7 @@ func (c *testCluster) replace(i int, program, version string) {
 // again, while applications call: through the SDK with all nodes as endpoints, and
 // through the load balancer where there is one. No call fails beyond a retry.
 func TestRollingUpgradeFailsNoCall(t *testing.T) {
+	notShort(t)
 	t.Parallel()
 	const (
 		workers = 6
