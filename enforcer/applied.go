@@ -189,11 +189,12 @@ func (e *Enforcer) changeSlot(key fsm.BudgetKey, ch *change, index uint64) {
 	e.changed(s)
 }
 
-// owes reports whether another node holds the rest of a budget and waits for this
-// one to give up its lease. It may be a slice that the node was born with and
-// has never looked at.
+// owes reports whether another node holds the rest of a budget and this one has a
+// lease of it, which goes back as far as nothing is held. It may be a slice that the
+// node was born with and has never looked at; or, after the final word, what a
+// reservation held that a crash of the machine has made the node forget.
 func (e *Enforcer) owes(b *fsm.Budget) bool {
-	return b.Holder != 0 && b.Holder != e.c.Node && b.LeaseOf(e.c.Node) > 0 && !b.Acked(e.c.Node)
+	return b.Holder != 0 && b.Holder != e.c.Node && b.LeaseOf(e.c.Node) > 0
 }
 
 // changed follows a change of a slot's terms: the invariant is checked, waiting

@@ -245,3 +245,32 @@ func TestWhatIsDrawnIsToldPageByPage(t *testing.T) {
 		}
 	})
 }
+
+// A node says its final word with a reservation live, and a crash of its machine
+// makes it forget that one. What it held is nobody's, and goes back.
+func TestWhatAForgottenReservationHeldGoesBack(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 34)
+		defer s.close()
+		num := s.assign("team", 100, fsm.EveryNever)
+		_, expires := s.node(2).reserveFor(6, time.Minute)
+		s.consolidate(num, 101)
+		if b := s.budget(num); b.LeaseOf(2) != 6 || !b.Acked(2) {
+			t.Fatalf("node 2 was to have 6 and its word said\n%s", s.state(num))
+		}
+		s.node(2).powerCut(0)
+		s.node(2).start() // before anyone calls it dead
+		time.Sleep(5 * time.Second)
+		if b := s.budget(num); b.LeaseOf(2) != 6 {
+			t.Errorf("given back while a caller works under it\n%s", s.state(num))
+		}
+		s.node(2).awaitReadyFor(time.Until(expires) + drawMargin + markAhead + time.Second)
+		time.Sleep(2 * time.Second)
+		if b := s.budget(num); b.LeaseOf(2) != 0 || !b.Acked(2) {
+			t.Errorf("6 stay on node 2\n%s", s.state(num))
+		}
+		if d, err := s.node(3).check(100, 60_000); err != nil || !d.Allowed {
+			t.Errorf("all 100 are free: %+v, %v\n%s", d.Denied, err, s.state(num))
+		}
+	})
+}
