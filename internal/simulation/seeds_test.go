@@ -13,14 +13,14 @@ import (
 
 var (
 	seeds     = flag.Int("seeds", 0, "how many seeds TestSeeds runs; 0: as many as fit the kind of run")
-	firstSeed = flag.Uint64("first-seed", 100, "the first of them")
+	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
 	debug     = flag.Bool("debug", false, "keep the nodes' debug logs in the history of a failure")
 	keep      = flag.Bool("keep", false, "write the history of every run")
 )
 
 // How many seeds a run has time for. The race detector makes one about ten times as long.
 const (
-	seedsUsual = 240
+	seedsUsual = 1_000
 	seedsShort = 50
 	seedsRace  = 100
 )
