@@ -13,6 +13,8 @@
 //	tls.go        who is whose certificate               directory.go  names to addresses
 //	wire.go       frames of the request protocol         wire_error.go errors across it
 //	rpc_client.go, rpc_server.go, frame_writer.go        methods.go    the requests between nodes
+//	awake.go      a timer that a pause of the process does not fool
+//	salvage.go    a backup from the disk of a node that cannot run any more
 //	lane.go       what must not wait for what
 //
 //	raft.go       starting raft                          raft_fsm.go   raft's view of fsm.Machine

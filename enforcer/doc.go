@@ -17,5 +17,6 @@
 // set free is room for anyone; accept.go charges an event before ship.go ships it,
 // early.go takes one before the session begins; boot.go and drain.go begin and end
 // a session; journal.go and outbox.go are what survives it, claims.go is what they
-// know and the replica does not yet; server.go is HTTP.
+// know and the replica does not yet, recorded.go reads an outbox from outside;
+// pricing.go says what a model's usage costs; server.go is HTTP.
 package enforcer
