@@ -13,13 +13,11 @@
 //	tls.go        who is whose certificate               directory.go  names to addresses
 //	wire.go       frames of the request protocol         wire_error.go errors across it
 //	rpc_client.go, rpc_server.go, frame_writer.go        methods.go    the requests between nodes
-//	awake.go      a timer that a pause of the process does not fool
-//	salvage.go    a backup from the disk of a node that cannot run any more
 //	lane.go       what must not wait for what
 //
 //	raft.go       starting raft                          raft_fsm.go   raft's view of fsm.Machine
 //	logstore.go   the disk watchdog                      snapshot.go   metadata here, state streamed
-//	notice.go     followers told of a commit at once
+//	notice.go     followers told of a commit at once     awake.go      timers that a pause does not fool
 //	apply.go      one entry through raft                 log.go        raft's and memberlist's logs to slog
 //	raft_log.go   what raft warns of and is in order
 //
@@ -30,7 +28,7 @@
 //
 //	discover.go   who is out there                       gossip.go     memberlist
 //	bootstrap.go  forming a cluster, once                join.go, remove.go, promote.go, transfer.go
-//	restore.go    a backup's first node
+//	restore.go    a backup's first node                  salvage.go    a backup from what disks are left
 //	checksum.go   replicas compared                      status.go
 //	late.go       a node whose parts are opened in a circle
 package cluster
