@@ -200,6 +200,11 @@ func (e *Enforcer) owes(b *fsm.Budget) bool {
 // changed follows a change of a slot's terms: the invariant is checked, waiting
 // checks and the agent are told. s.mu is held.
 func (e *Enforcer) changed(s *slot) {
+	if !e.mayGive(e.now()) {
+		// After a crash of the machine the ends of reservations may be missing from the
+		// journal, while the log that is applied once more has what was given back after them.
+		s.debt = max(s.debt, s.shortfall())
+	}
 	if !s.checkInvariant() {
 		e.alarm(s)
 	}

@@ -187,9 +187,11 @@ func (s *sim) settle() {
 	s.mu.Lock()
 	end := uint64(len(s.log))
 	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // of virtual time: a node that has stopped applying never gets there
+	defer cancel()
 	for _, nd := range s.all() {
 		if nd.is(&nd.up) {
-			if err := nd.m.WaitApplied(context.Background(), end); err != nil {
+			if err := nd.m.WaitApplied(ctx, end); err != nil {
 				s.t.Fatalf("node %d: %v", nd.num, err)
 			}
 		}
