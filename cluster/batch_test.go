@@ -119,6 +119,8 @@ func TestAsksGoBeforeEvents(t *testing.T) {
 			t.Errorf("asks were answered after %v, behind more than the entries that were on their way", took)
 		}
 		time.Sleep(time.Second)
+		log.mu.Lock()
+		defer log.mu.Unlock()
 		var parts, events int
 		for _, entry := range log.entries {
 			for i := range entry {
