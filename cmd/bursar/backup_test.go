@@ -91,6 +91,7 @@ func (c *testCluster) books(i int) map[string]any {
 // old nodes had for calls under way is room for nobody until it is decided on;
 // then the rest of the budget is spendable to exactly the limit.
 func TestBackupBecomesAClusterWithTheSameBooks(t *testing.T) {
+	notShort(t)
 	t.Parallel()
 	const (
 		team  = "team"

@@ -49,6 +49,7 @@ const (
 )
 
 func TestGoldenDataDirectories(t *testing.T) {
+	notShort(t)
 	if *goldenRelease != "" {
 		makeGolden(t, filepath.Join(goldenDir, *goldenRelease))
 	}

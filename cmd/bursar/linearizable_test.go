@@ -21,6 +21,7 @@ import (
 // (each budget) would show. The one thing not held against it is a refusal while a node is
 // away: what that node may have given out is in doubt then, and counts as taken.
 func TestWhatClientsSeeIsLinearizable(t *testing.T) {
+	notShort(t)
 	const (
 		settingClients = 4
 		budgetGroups   = 3

@@ -15,6 +15,7 @@ import (
 // every acknowledged event is in it once, and what is left of the budget is
 // spendable to exactly the limit.
 func TestOneDiskOfThreeBecomesANewCluster(t *testing.T) {
+	notShort(t)
 	t.Parallel()
 	const (
 		team  = "team"

@@ -14,6 +14,7 @@ import (
 // anyone: whichever nodes took part, the next check anywhere is not refused. It
 // may find that the room is still on its way; then it is told so (503), and gets it soon.
 func TestRoomSetFreeIsNeverRefusedOnceThatIsAnswered(t *testing.T) {
+	notShort(t)
 	const (
 		team   = "team"
 		limit  = 1_000_000
