@@ -46,6 +46,7 @@ type process struct {
 	work   sync.WaitGroup
 	calls  sync.WaitGroup // of the data plane, being answered
 
+	opened  chan struct{} // closed when open has returned: what it sets may be read
 	end     sync.Once
 	gone    chan struct{} // closed when its answers reach nobody any more
 	closing atomic.Bool
@@ -68,26 +69,35 @@ func (h *host) running() *process {
 	return h.proc
 }
 
-// start begins a process on the machine.
+// start begins a process on the machine, unless one runs.
 func (h *host) start() error {
-	p := &process{h: h, disk: h.disk, gone: make(chan struct{}), closed: make(chan struct{})}
 	h.mu.Lock()
+	if h.proc != nil {
+		h.mu.Unlock()
+		return nil
+	}
+	p := &process{h: h, disk: h.disk, opened: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{})}
 	h.proc = p
 	h.mu.Unlock()
 	h.w.history.note(h.name, "start")
 	err := p.open()
-	if err != nil {
-		h.mu.Lock()
-		if h.proc == p {
-			h.proc = nil
-		}
-		h.mu.Unlock()
-		p.dead.Store(true)
-		p.leave()
-		p.close()
-		return fmt.Errorf("start %s: %w", h.name, err)
+	close(p.opened)
+	if err == nil {
+		return nil
 	}
-	return nil
+	h.mu.Lock()
+	crashed := h.proc != p
+	if !crashed {
+		h.proc = nil
+	}
+	h.mu.Unlock()
+	p.dead.Store(true)
+	p.leave()
+	p.close()
+	if crashed {
+		return nil // while it was being opened: what came of that tells nothing
+	}
+	return fmt.Errorf("start %s: %w", h.name, err)
 }
 
 func (p *process) open() (err error) {
@@ -245,6 +255,7 @@ func (p *process) close() {
 	}
 	defer close(p.closed)
 	p.disk.lift()
+	<-p.opened
 	if p.cancel != nil {
 		p.cancel()
 	}
