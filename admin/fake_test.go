@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -185,6 +187,7 @@ func newPlane(t *testing.T) *plane {
 	})
 	p.server = httptest.NewUnstartedServer(h)
 	p.server.Config = NewServer(h)
+	p.server.Listener = briefListener{p.server.Listener}
 	p.server.Start()
 	t.Cleanup(p.server.Close)
 	return p
@@ -314,4 +317,16 @@ func (p *plane) settle(id string, a fsm.Assignment, amount int64) {
 		Metadata: map[string]string{"trace": "a,b\n\"c\""},
 		Lines:    []fsm.Line{{Budget: fsm.BudgetKey{Assignment: a.Num, Start: start}, Amount: amount}},
 	}}}}})
+}
+
+// briefListener's connections keep little of what their peer does not read, so
+// that an answer of some hundred kilobytes waits for its reader.
+type briefListener struct{ net.Listener }
+
+func (l briefListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		err = errors.Join(err, tcp.SetWriteBuffer(16<<10))
+	}
+	return conn, err
 }
