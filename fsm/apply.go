@@ -117,7 +117,7 @@ func (s *state) apply(e Entry, batch *pebble.Batch, p *pending) (Outcome, error)
 	}
 	before := s.now
 	s.now = max(s.now, cmd.At)
-	t := &txn{s: s, cmd: cmd, index: e.Index, clockBefore: before, batch: batch, changes: p, roster: s.proposerRoster(cmd.Leader)}
+	t := &txn{s: s, cmd: cmd, version: e.Data[1], index: e.Index, clockBefore: before, batch: batch, changes: p, roster: s.proposerRoster(cmd.Leader)}
 	t.sum.begin(s.sum, s.now)
 	if r := s.memory.byID[cmd.ID]; r != nil {
 		o = r.outcome()

@@ -13,12 +13,15 @@ import (
 //
 //	magic 0xB5 | version u8 | kind u8 | CRC-32C u32 of everything else | msgpack Command | msgpack body
 //
+// Version 1 is of entries whose ledger lines are not chained yet (see chain.go); its
+// layout is the same.
+//
 // The checksum makes a damaged entry a rejection instead of a different command.
 // Unknown versions, kinds and fields are rejected too: a replica that skipped
 // what it does not know would drift from one that knows it.
 const (
 	commandMagic   = 0xB5
-	commandVersion = 1
+	commandVersion = 2
 	commandHeader  = 7 // bytes before the msgpack
 )
 
@@ -65,7 +68,7 @@ func Decode(data []byte) (*Command, error) {
 		return nil, corrupt("it has %d bytes, at most %d are allowed", len(data), MaxCommandBytes)
 	case data[0] != commandMagic:
 		return nil, corrupt("it does not begin like a command")
-	case data[1] != commandVersion:
+	case data[1] == 0 || data[1] > commandVersion:
 		return nil, corrupt("it has version %d, this release knows %d", data[1], commandVersion)
 	case binary.BigEndian.Uint32(data[3:]) != commandCRC(data):
 		return nil, corrupt("its checksum does not match")

@@ -12,7 +12,7 @@
 //	              settle.go releases.go nodes.go restore.go budget_cache.go invariants.go
 //	configuration put_*.go move.go archive.go allocated.go limit.go backfill.go validate.go
 //	              audit.go document.go
-//	ledger        ledger_index.go ledger_query.go (finding lines) line_reader.go
+//	ledger        chain.go (the hashes of lines) ledger_index.go ledger_query.go (finding lines) line_reader.go
 //	              rollup.go rollup_write.go usage.go (sums) correct.go reprice.go (corrections)
 //	prices        prices.go prices_document.go (versions of the price book); the arithmetic is package price
 //	disk          keys.go value.go codec.go store.go load.go memory.go snapshot.go install.go

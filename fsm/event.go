@@ -70,6 +70,9 @@ type LedgerLine struct {
 	Corrects   uint64 `msgpack:"corrects,omitempty"`   // Seq of the event's line
 	Correction string `msgpack:"correction,omitempty"` // the correction's id
 	Reason     string `msgpack:"reason,omitempty"`
+
+	// Hash chains the line to the one before it (see chain.go). Zero: it was written before the account's chain began.
+	Hash [32]byte `msgpack:"hash"`
 }
 
 // KindUsage is the kind of a line that records an event; those that correct one are in correct.go.

@@ -24,6 +24,7 @@ import "encoding/binary"
 //	'%' version u64                 its map: the bare list of entries
 //	'u' seq u64                     audit entry
 //	'l' account NUL seq u64         ledger line
+//	'h' account                     ledger mark: where the chain of its lines begins (see chain.go)
 //	'd' account NUL dimension u8, value, NUL, block u64   block of the ledger that has a line with the value: nothing (see ledger_index.go)
 //	'z' account NUL level u8, stride u64   times of the lines of a stride of the ledger
 //	'x' account NUL NUL             first block of the ledger that the index covers: the bare number
@@ -52,6 +53,7 @@ const (
 	tablePriceMap     = '%'
 	tableAudit        = 'u'
 	tableLedger       = 'l'
+	tableLedgerMark   = 'h'
 	tableIndex        = 'd'
 	tableTimes        = 'z'
 	tableIndexFrom    = 'x'
@@ -99,6 +101,7 @@ func accountPrefix(table byte, account string) []byte {
 }
 
 func accountKey(id string) []byte    { return stringKey(tableAccount, id) }
+func ledgerMarkKey(id string) []byte { return stringKey(tableLedgerMark, id) }
 func entityTypeKey(id string) []byte { return stringKey(tableEntityType, id) }
 func capabilityKey(id string) []byte { return stringKey(tableCapability, id) }
 func tokenKey(id string) []byte      { return stringKey(tableToken, id) }

@@ -58,6 +58,7 @@ func (t *txn) settleEvent(e *Event) (EventOutcome, []Line) {
 func (t *txn) appendLine(tn *tenant, l *LedgerLine) {
 	tn.ledgerSeq++
 	l.Seq = tn.ledgerSeq
+	t.chainLine(tn, l)
 	t.put(ledgerKey(tn.ID, l.Seq), l)
 	t.indexLine(tn, l)
 }

@@ -40,6 +40,7 @@ type state struct {
 	memory memory
 
 	rollups rollups
+	chain   chainScratch
 
 	settledFrom uint32 // hour; markers of reservations settled before it are deleted
 }
@@ -53,6 +54,7 @@ type tenant struct {
 	carved      carved                   // those that are allocated
 	moves       uint64                   // entities that were hung elsewhere since the state was loaded; see Machine.Rows
 	ledgerSeq   uint64
+	chain       *ledgerChain // of its ledger's lines; nil: to be found in the store
 	index       *ledgerIndex // of its ledger's block under way; nil: to be found in the store
 }
 

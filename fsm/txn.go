@@ -12,6 +12,7 @@ import (
 type txn struct {
 	s       *state
 	cmd     *Command
+	version uint8 // of the command's encoding in the log
 	index   uint64
 	batch   *pebble.Batch // indexed; of many entries, so that reads see the earlier ones
 	changes *pending      // of the whole Apply call

@@ -115,16 +115,24 @@ func (d Decimal) valid() bool {
 }
 
 // String returns d in plain decimal notation: "0.0000025".
-func (d Decimal) String() string {
-	digits := strconv.FormatUint(d.Coef, 10)
+func (d Decimal) String() string { return string(d.Append(nil)) }
+
+// Append appends d in plain decimal notation to dst.
+func (d Decimal) Append(dst []byte) []byte {
+	var digits [20]byte // of a uint64
+	coef := strconv.AppendUint(digits[:0], d.Coef, 10)
+	whole := len(coef) - int(d.Scale)
 	if d.Scale == 0 {
-		return digits
+		return append(dst, coef...)
 	}
-	for len(digits) <= int(d.Scale) {
-		digits = "0" + digits
+	if whole > 0 {
+		return append(append(append(dst, coef[:whole]...), '.'), coef[whole:]...)
 	}
-	point := len(digits) - int(d.Scale)
-	return digits[:point] + "." + digits[point:]
+	dst = append(dst, "0."...)
+	for ; whole < 0; whole++ {
+		dst = append(dst, '0')
+	}
+	return append(dst, coef...)
 }
 
 // fixed returns d × 10^maxScale, which is less than 2^128.

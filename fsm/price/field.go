@@ -126,15 +126,20 @@ func (f Field) valid() bool { return f.base() > 0 && f.base() < bases && f.tier(
 
 // String returns the field's name in the map, or "" of one that is not valid. A point separates
 // search_context_cost_per_query from the size of the context.
-func (f Field) String() string {
+func (f Field) String() string { return string(f.Append(nil)) }
+
+// Append appends the field's name to dst.
+func (f Field) Append(dst []byte) []byte {
 	if !f.valid() {
-		return ""
+		return dst
 	}
-	s := baseNames[f.base()]
+	dst = append(dst, baseNames[f.base()]...)
 	if f.over() > 0 {
-		s += aboveInfix + strconv.Itoa(int(f.over())) + aboveSuffix
+		dst = append(dst, aboveInfix...)
+		dst = strconv.AppendInt(dst, int64(f.over()), 10)
+		dst = append(dst, aboveSuffix...)
 	}
-	return s + tierSuffixes[f.tier()]
+	return append(dst, tierSuffixes[f.tier()]...)
 }
 
 const (
