@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -95,9 +96,9 @@ func (a *api) listLedger(ctx context.Context, in *listLedgerInput) (*huma.Stream
 	if err != nil {
 		return nil, err
 	}
-	var names members
+	var names lineNames
 	index, err := a.view(func(v *fsm.View) error {
-		names = membersOf(v)
+		names = lineNames{members: membersOf(v)}
 		return mustHaveAccount(v, in.Account)
 	})
 	if err != nil {
@@ -113,8 +114,9 @@ func (a *api) listLedger(ctx context.Context, in *listLedgerInput) (*huma.Stream
 		if err != nil {
 			return nil, err
 		}
+		names.nameCharged(a.machine, lines)
 		for i := range lines {
-			list.Items = append(list.Items, wireLine(&lines[i], names))
+			list.Items = append(list.Items, wireLine(&lines[i], &names))
 		}
 		if after == 0 || len(list.Items) >= in.Limit || ctx.Err() != nil {
 			break
@@ -146,8 +148,47 @@ func streamType(accept string) string {
 	return ""
 }
 
+// lineNames is what lines need to know of what they refer to by number.
+type lineNames struct {
+	members
+	assignments map[uint64]string // ids by number; those that are gone have none
+}
+
+// maxNamed bounds the assignments that a stream remembers the ids of.
+const maxNamed = 10_000
+
+// nameCharged learns the ids of the assignments that lines charged.
+func (n *lineNames) nameCharged(m *fsm.Machine, lines []fsm.LedgerLine) {
+	if n.assignments == nil || len(n.assignments) > maxNamed {
+		n.assignments = map[uint64]string{}
+	}
+	m.View(func(v *fsm.View) {
+		for i := range lines {
+			for _, c := range lines[i].Event.Lines {
+				if _, known := n.assignments[c.Budget.Assignment]; known {
+					continue
+				}
+				if x := v.AssignmentByNum(c.Budget.Assignment); x != nil {
+					n.assignments[x.Num] = x.ID
+				}
+			}
+		}
+	})
+}
+
+func (n *lineNames) charges(lines []fsm.Line) []client.LedgerCharge {
+	out := make([]client.LedgerCharge, len(lines))
+	for i, l := range lines {
+		out[i] = client.LedgerCharge{
+			Assignment: orNull(n.assignments[l.Budget.Assignment]), AssignmentNumber: l.Budget.Assignment, PeriodStart: moment(l.Budget.Start),
+			Amount: l.Amount, Drawn: l.Drawn, DrawnOn: int(l.On),
+		}
+	}
+	return out
+}
+
 // wireLine states a ledger line on the wire.
-func wireLine(l *fsm.LedgerLine, names members) client.LedgerLine {
+func wireLine(l *fsm.LedgerLine, names *lineNames) client.LedgerLine {
 	e := &l.Event
 	usage := make(map[string]int64, len(e.Usage))
 	for _, q := range e.Usage {
@@ -161,9 +202,14 @@ func wireLine(l *fsm.LedgerLine, names members) client.LedgerLine {
 		Seq: l.Seq, EventID: e.ID, Kind: l.Kind, Account: e.Account, Entities: orNone(e.Entities), Chain: orNone(e.Chain),
 		Key: orNull(e.Key), Member: orNull(e.Member), Model: orNull(e.Model), Usage: usage,
 		PriceTerms: []client.PriceTerm{}, ServiceTier: e.Tier.String(),
-		At: moment(e.At), ReceivedAt: moment(e.ReceivedAt), SettledAt: moment(l.Settled), Node: names.names[e.Node], Index: l.Index,
+		At: moment(e.At), ReceivedAt: moment(e.ReceivedAt), SettledAt: moment(l.Settled), Node: names.names[e.Node], NodeNumber: int(e.Node), Index: l.Index,
 		Reservation: orNull(e.Reservation), Overage: l.Overage, Late: l.Late, Unattributed: e.Unattributed, Metadata: metadata,
 		Correction: orNull(l.Correction), Reason: l.Reason,
+		Charges: names.charges(e.Lines), BodyHash: hex.EncodeToString(e.Hash[:]),
+	}
+	if l.Hash != ([32]byte{}) {
+		hash := hex.EncodeToString(l.Hash[:])
+		w.Hash = &hash
 	}
 	if l.Corrects != 0 {
 		w.Corrects = &l.Corrects

@@ -20,7 +20,8 @@ func TestLedgerLineIsTheContractsShape(t *testing.T) {
 	r := p.must("GET", "/v1/accounts/acme/ledger", "")
 	line := r.json["items"].([]any)[0].(map[string]any)
 	for _, k := range []string{"seq", "event_id", "kind", "account", "entities", "chain", "key", "member", "model", "usage", "price_version",
-		"price_model", "price_terms", "service_tier", "unpriced", "at", "received_at", "settled_at", "node", "index", "reservation", "overage", "late", "unattributed", "metadata"} {
+		"price_model", "price_terms", "service_tier", "unpriced", "at", "received_at", "settled_at", "node", "index", "reservation", "overage", "late", "unattributed", "metadata",
+		"corrects", "correction", "reason", "node_number", "charges", "body_hash", "hash"} {
 		if _, ok := line[k]; !ok {
 			t.Errorf("no %s in %v", k, line)
 		}

@@ -35,7 +35,7 @@ type lineWriter interface {
 // streamLedger answers with every line that matches, page by page. A stream
 // that breaks in the middle is cut off, so that its reader does not take the
 // part for the whole.
-func (a *api) streamLedger(account string, filter fsm.LedgerFilter, after uint64, names members, contentType string, index uint64) (*huma.StreamResponse, error) {
+func (a *api) streamLedger(account string, filter fsm.LedgerFilter, after uint64, names lineNames, contentType string, index uint64) (*huma.StreamResponse, error) {
 	select {
 	case a.streams <- struct{}{}:
 	default:
@@ -54,9 +54,10 @@ func (a *api) streamLedger(account string, filter fsm.LedgerFilter, after uint64
 		for first := true; first || after != 0; first = false {
 			rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // unsupported only by recorders in tests
 			lines, next, err := a.machine.ListLedger(account, filter, after, streamPage)
+			names.nameCharged(a.machine, lines)
 			for i := range lines {
 				if err == nil {
-					line := wireLine(&lines[i], names)
+					line := wireLine(&lines[i], &names)
 					err = out.write(&line)
 				}
 			}
@@ -94,7 +95,7 @@ func newCSVWriter(w io.Writer) *csvWriter {
 	c.row = append(c.row, "seq", "event_id", "kind", "account", "entities", "chain", "key", "member", "model")
 	c.row = append(c.row, csvUsage...)
 	c.row = append(c.row, "usage", "price_version", "price_model", "price_terms", "service_tier", "unpriced", "at", "received_at", "settled_at", "node", "index", "reservation", "overage", "late", "unattributed", "metadata",
-		"corrects", "correction", "reason")
+		"corrects", "correction", "reason", "node_number", "charges", "body_hash", "hash")
 	c.csv.Write(c.row) // an error stays with the writer until flush
 	return c
 }
@@ -108,6 +109,10 @@ func (c *csvWriter) write(l *client.LedgerLine) error {
 			amount = strconv.FormatInt(n, 10)
 		}
 		c.row = append(c.row, amount)
+	}
+	charges, err := json.Marshal(l.Charges)
+	if err != nil {
+		return err
 	}
 	version := ""
 	if l.PriceVersion != nil {
@@ -132,7 +137,7 @@ func (c *csvWriter) write(l *client.LedgerLine) error {
 	c.row = append(c.row, string(usage), version, orEmpty(l.PriceModel), string(terms), l.ServiceTier, strconv.FormatBool(l.Unpriced),
 		l.At.Format(time.RFC3339Nano), l.ReceivedAt.Format(time.RFC3339Nano), l.SettledAt.Format(time.RFC3339Nano), l.Node, strconv.FormatUint(l.Index, 10), orEmpty(l.Reservation),
 		strconv.FormatBool(l.Overage), strconv.FormatBool(l.Late), strconv.FormatBool(l.Unattributed), string(metadata),
-		corrects, orEmpty(l.Correction), l.Reason)
+		corrects, orEmpty(l.Correction), l.Reason, strconv.Itoa(l.NodeNumber), string(charges), l.BodyHash, orEmpty(l.Hash))
 	return c.csv.Write(c.row)
 }
 

@@ -160,13 +160,13 @@ func TestLineSaysWhatItsCostIsMadeOf(t *testing.T) {
 	line := wireLine(&fsm.LedgerLine{Seq: 1, Settled: 7, Event: fsm.Event{ID: "e", Tier: price.Batch, Pricing: &fsm.Pricing{
 		Version: 3, Model: "gpt-*", Unpriced: true,
 		Terms: []price.Term{{Usage: price.CachedTokens, Field: 2, Quantity: 800, Price: price.Decimal{Coef: 125, Scale: 8}}},
-	}}}, members{})
+	}}}, &lineNames{})
 	got := mustJSON(t, []any{line.PriceVersion, line.PriceModel, line.PriceTerms, line.ServiceTier, line.Unpriced, line.SettledAt})
 	const want = `[3,"gpt-*",[{"usage":"cached_tokens","field":"cache_read_input_token_cost","quantity":800,"decimals":0,"price":"0.00000125"}],"batch",true,"1970-01-01T00:00:00.007Z"]`
 	if string(got) != want {
 		t.Errorf("%s, want\n%s", got, want)
 	}
-	line = wireLine(&fsm.LedgerLine{Event: fsm.Event{Pricing: &fsm.Pricing{Unpriced: true}}}, members{})
+	line = wireLine(&fsm.LedgerLine{Event: fsm.Event{Pricing: &fsm.Pricing{Unpriced: true}}}, &lineNames{})
 	if line.PriceVersion != nil || !line.Unpriced || line.ServiceTier != "standard" || line.PriceTerms == nil {
 		t.Errorf("%+v", line)
 	}

@@ -206,6 +206,7 @@ type LedgerLine struct {
 	ReceivedAt   time.Time         `json:"received_at"`
 	SettledAt    time.Time         `json:"settled_at"`
 	Node         string            `json:"node"`
+	NodeNumber   int               `json:"node_number"` // Hash covers it instead of the name
 	Index        uint64            `json:"index"`
 	Reservation  *string           `json:"reservation"`
 	Overage      bool              `json:"overage"`
@@ -215,6 +216,19 @@ type LedgerLine struct {
 	Corrects     *uint64           `json:"corrects"`   // of a void, adjust or reprice: seq of the event's line, to which Usage is the difference
 	Correction   *string           `json:"correction"` // the id of the adjustment
 	Reason       string            `json:"reason"`
+	Charges      []LedgerCharge    `json:"charges" nullable:"false"`
+	BodyHash     string            `json:"body_hash"` // of what the caller sent: SHA-256, hex
+	Hash         *string           `json:"hash"`      // chains the line to the one before it: SHA-256, hex; see ChainHash. Nil: the line is older than the account's chain
+}
+
+// LedgerCharge is what a line charged one budget.
+type LedgerCharge struct {
+	Assignment       *string   `json:"assignment"` // id; nil: the assignment has been deleted
+	AssignmentNumber uint64    `json:"assignment_number"`
+	PeriodStart      time.Time `json:"period_start"`
+	Amount           int64     `json:"amount"`
+	Drawn            int64     `json:"drawn"`    // the part of Amount that had been set aside
+	DrawnOn          int       `json:"drawn_on"` // number of the node that had set it aside; 0: none
 }
 
 // Adjustment corrects what one event counts as.

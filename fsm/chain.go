@@ -38,7 +38,7 @@ import (
 //	text    reservation
 //	flag    overage, late, unattributed
 //	list    metadata, ascending by name: text name, text value
-//	list    charges: number budget, number period_start in Unix milliseconds, number amount, number drawn, number drawn_on
+//	list    charges: number assignment_number, number period_start in Unix milliseconds, number amount, number drawn, number drawn_on
 //	number  corrects
 //	text    correction, reason
 //
