@@ -31,6 +31,10 @@ type Config struct {
 	// place for the whole process: the first node that brings a sink sets it. Nil: discarded.
 	MetricsSink metrics.MetricSink
 
+	// Wall tells this machine's clock, in Unix milliseconds, at a time: the time of the log
+	// entries that this node proposes. Simulations set the clocks of nodes apart with it. Nil: the system's.
+	Wall func(time.Time) int64
+
 	HeartbeatTimeout time.Duration // raft: silence after which a follower stands for election (500 ms); also the leader's lease
 	ElectionTimeout  time.Duration // raft: how long an election may take before the next one (HeartbeatTimeout)
 	DeadAfter        time.Duration // silence after which the leader declares a node dead (1 s)
@@ -76,6 +80,9 @@ func (c Config) withDefaults() Config {
 	c.DeadAfter = orDefault(c.DeadAfter, defaultDeadAfter)
 	if c.Network == nil {
 		c.Network = tcp{}
+	}
+	if c.Wall == nil {
+		c.Wall = time.Time.UnixMilli
 	}
 	if c.FS == nil {
 		c.FS = vfs.Default

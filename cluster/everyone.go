@@ -138,7 +138,7 @@ func (l *leadership) forgotten(m *fsm.Node, t *memberTable) bool {
 	if m.RemovedAt == 0 {
 		return false
 	}
-	ago := time.Duration(time.Now().UnixMilli()-m.RemovedAt) * time.Millisecond
+	ago := time.Duration(l.n.cfg.Wall(time.Now())-m.RemovedAt) * time.Millisecond
 	return ago > l.staleAfter()+removedSlack || t.member(m.Name) != nil && l.sessions.applied(t.num(m.Name)) > 0
 }
 

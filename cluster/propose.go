@@ -152,7 +152,7 @@ func (l *leadership) commit(ctx context.Context, cmd *fsm.Command) (uint64, erro
 }
 
 func (l *leadership) commitOutcome(ctx context.Context, cmd *fsm.Command) (uint64, fsm.Outcome, error) {
-	cmd.At = time.Now().UnixMilli()
+	cmd.At = l.n.cfg.Wall(time.Now())
 	cmd.Leader = l.n.members.Load().num(l.n.cfg.Name)
 	data, err := fsm.Encode(cmd)
 	if err != nil {

@@ -120,7 +120,7 @@ func (l *leadership) watchDoubt() {
 		if s.DoubtUntil == 0 {
 			return
 		}
-		if time.Now().UnixMilli() > s.DoubtUntil {
+		if l.n.cfg.Wall(time.Now()) > s.DoubtUntil {
 			_, err := l.commit(l.ctx, &fsm.Command{ID: newCommandID(), Actor: l.n.actor(), Body: fsm.EndDoubt{}})
 			l.n.log.Info("what the nodes of the cluster that was backed up held is free", "error", err)
 		}

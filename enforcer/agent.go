@@ -207,15 +207,15 @@ func (s *slot) quiet(now time.Time) bool {
 		s.queue.len() == 0 && !(s.b.Leased && s.b.Holder == s.me)
 }
 
-// numbers gathers what want.go decides on. mu is held.
-func (s *slot) numbers(r *roster, now time.Time, urgent bool) numbers {
+// numbers gathers what want.go decides on; wall is the node's clock at now. mu is held.
+func (s *slot) numbers(r *roster, now time.Time, wall int64, urgent bool) numbers {
 	n := numbers{
 		shares: r.Shares, left: s.b.Left(), free: s.b.Free(), avg: s.b.Avg, threshold: s.b.Threshold(r.Shares),
 		lease: s.b.LeaseOf(s.me), avail: s.avail.Load(), excess: s.excess(), rate: s.rate, releasing: s.releasing,
 		holder: s.b.Holder == s.me, other: s.elsewhere(), allAck: s.allAck,
 		acked:    s.finalSent || s.b.Acked(s.me),
 		heldLong: !s.heldSince.IsZero() && now.Sub(s.heldSince) >= holderRest,
-		waiting:  s.queue.len(), needed: s.needed, urgent: urgent, ended: now.UnixMilli() >= s.end,
+		waiting:  s.queue.len(), needed: s.needed, urgent: urgent, ended: wall >= s.end,
 		inFlight: len(s.credits) >= maxCredits || (s.asking && now.Sub(s.askedAt) < askAgain),
 	}
 	if n.waiting > 0 {
@@ -229,7 +229,7 @@ func (a *agent) hasWork(s *slot, now time.Time) bool {
 	if !s.b.Leased || s.gone {
 		return false
 	}
-	n := s.numbers(a.e.roster.Load(), now, true)
+	n := s.numbers(a.e.roster.Load(), now, a.e.c.Wall(now), true)
 	if _, _, _, ask := n.ask(); ask {
 		return true
 	}
@@ -242,7 +242,7 @@ func (a *agent) look(s *slot, part *fsm.Part, now time.Time, urgent bool) {
 	if s.gone || !s.b.Leased || !a.e.begun.Load() {
 		return
 	}
-	n := s.numbers(a.e.roster.Load(), now, urgent)
+	n := s.numbers(a.e.roster.Load(), now, a.e.c.Wall(now), urgent)
 	a.mu.Lock()
 	stopped, full := a.stopped, len(a.flight) >= maxReturning
 	a.mu.Unlock()
@@ -259,7 +259,7 @@ func (a *agent) look(s *slot, part *fsm.Part, now time.Time, urgent bool) {
 		s.low.Store(0)
 	}
 	// After a crash of the machine what is free to see may have been given out.
-	if full || len(part.Releases) >= maxPartAsks || !a.e.mayGive(now.UnixMilli()) {
+	if full || len(part.Releases) >= maxPartAsks || !a.e.mayGive(a.e.c.Wall(now)) {
 		return
 	}
 	if amount, ok := n.exit(); ok {

@@ -3,6 +3,7 @@ package enforcer
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
 )
@@ -177,7 +178,7 @@ func (e *Enforcer) slot(key fsm.BudgetKey) *slot {
 		}
 		_, end := a.Cadence.Period(key.Start)
 		fresh := newSlot(key, key.Start, end, a.Account, e.c.Node)
-		fresh.lastMoved = e.now()
+		fresh.lastMoved = time.Now().UnixMilli()
 		fresh.setBudget(v.Budget(a, key.Start), v.Index(), e.roster.Load())
 		fresh.debt = 0
 		fresh.rebase(0)

@@ -233,8 +233,9 @@ func (e *Enforcer) keepHouse(ctx context.Context) {
 			e.reviewHolds()
 			e.payDebts(ctx)
 		case now := <-ticker.C:
-			e.expire(now.UnixMilli())
-			e.firmOverdue(now.UnixMilli())
+			wall := e.c.Wall(now)
+			e.expire(wall)
+			e.firmOverdue(wall)
 			if now.Sub(swept) >= sweepEvery {
 				swept = now
 				e.sweep(now)
@@ -245,10 +246,10 @@ func (e *Enforcer) keepHouse(ctx context.Context) {
 
 // sweep drops idle slots and what concerns nodes that are gone for good.
 func (e *Enforcer) sweep(now time.Time) {
-	at := now.UnixMilli()
+	at := e.c.Wall(now)
 	e.book.sweep(func(s *slot) bool {
 		ended := s.end < at-keepEnded.Milliseconds()
-		return !s.active.Load() && (ended || s.lastMoved < at-keepIdle.Milliseconds())
+		return !s.active.Load() && (ended || s.lastMoved < now.UnixMilli()-keepIdle.Milliseconds())
 	})
 	e.draws.age(at)
 	e.endOrphans(at)
@@ -359,7 +360,7 @@ func (e *Enforcer) payDebts(ctx context.Context) {
 // After a crash of the machine the journal's tail may be missing, and with it
 // reservations that callers still work under: their draws stay until the last of them has expired.
 func (e *Enforcer) syncDraws(ctx context.Context) {
-	if wait := time.Until(time.UnixMilli(e.admitFrom.Load())); wait > 0 && !sleep(ctx, wait) {
+	if wait := time.Duration(e.admitFrom.Load()-e.now()) * time.Millisecond; wait > 0 && !sleep(ctx, wait) {
 		return
 	}
 	keep := make(map[fsm.NodeNum][]string)

@@ -101,7 +101,7 @@ func gate(c *Call, ap *accountPlans, sc *scratch) Code {
 // A call holds nothing while it waits in a queue. While it draws on another node
 // it holds what it took here, for one round trip at most.
 func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch, ap *accountPlans, at time.Time) error {
-	now := at.UnixMilli()
+	now := e.c.Wall(at)
 	reserve := c.ReserveTTL > 0
 	sc.place(e, now)
 	if sc.fit(e, reserve) {

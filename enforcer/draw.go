@@ -76,7 +76,7 @@ func (g *drawing) kept() {
 // decideElsewhere tries once. done is false if the call must be judged anew: the
 // holder has changed, could not answer, or something here was taken meanwhile.
 func (e *Enforcer) decideElsewhere(ctx context.Context, c *Call, d *Decision, sc *scratch, ap *accountPlans, drawn *drawing, at, until time.Time) (done bool, err error) {
-	now := at.UnixMilli()
+	now := e.c.Wall(at)
 	reserve := c.ReserveTTL > 0
 	if e.notices.full() {
 		return false, ErrOverloaded // a draw that may have to be cancelled needs room for that

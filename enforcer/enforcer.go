@@ -29,6 +29,10 @@ type Config struct {
 	// and not synced. Zero: that of this machine.
 	KernelBoot [16]byte
 
+	// Wall tells this machine's clock, in Unix milliseconds, at a time. Simulations set the clocks
+	// of nodes apart with it; it may jump. Nil: the system's.
+	Wall func(time.Time) int64
+
 	AskWait time.Duration // W: how long a check may wait for room (50 ms)
 	AckWait time.Duration // how long ingest waits for the quorum before it answers "node" (2 s)
 }
@@ -125,6 +129,9 @@ func Open(c Config, m *fsm.Machine, p Peers) (*Enforcer, error) {
 	if c.KernelBoot == [16]byte{} {
 		c.KernelBoot = thisKernelBoot()
 	}
+	if c.Wall == nil {
+		c.Wall = time.Time.UnixMilli
+	}
 	if c.AskWait == 0 {
 		c.AskWait = defaultAskWait
 	}
@@ -158,7 +165,7 @@ func (e *Enforcer) readyAt(now time.Time) error {
 		return errRemoved
 	case e.broken.Load():
 		return errBroken
-	case !e.mayGive(now.UnixMilli()):
+	case !e.mayGive(e.c.Wall(now)):
 		return errWaiting
 	case now.Sub(e.peers.HeardLeader()) > time.Duration(e.staleness.Load()):
 		return errStale
@@ -167,7 +174,7 @@ func (e *Enforcer) readyAt(now time.Time) error {
 }
 
 // now is the node's clock in Unix milliseconds.
-func (e *Enforcer) now() int64 { return time.Now().UnixMilli() }
+func (e *Enforcer) now() int64 { return e.c.Wall(time.Now()) }
 
 // Stats returns the counters.
 func (e *Enforcer) Stats() *Counters { return &e.counters }

@@ -68,8 +68,8 @@ func newDrawTable() *drawTable {
 }
 
 // begin keeps a place for a new draw. d is nil if there is none to make: made
-// says whether it was made before. until is as in heldDraw.
-func (t *drawTable) begin(id resID, boot uint64, until int64) (d *heldDraw, made bool) {
+// says whether it was made before. now is the node's clock; until is as in heldDraw.
+func (t *drawTable) begin(id resID, boot uint64, now, until int64) (d *heldDraw, made bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known := t.byID[id]; known != nil {
@@ -79,14 +79,14 @@ func (t *drawTable) begin(id resID, boot uint64, until int64) (d *heldDraw, made
 	if over || boot < t.boots[id.node] || len(t.byID) >= maxDraws || len(t.over) >= maxDrawsOver {
 		return nil, false
 	}
-	d = &heldDraw{origin: id.node, boot: boot, since: time.Now().UnixMilli(), until: until}
+	d = &heldDraw{origin: id.node, boot: boot, since: now, until: until}
 	t.byID[id] = d
 	return d, false
 }
 
 // finish makes a draw begun with begin. It fails if the draw was cancelled or
 // settled meanwhile, or its origin has begun a new session.
-func (t *drawTable) finish(id resID, d *heldDraw, holds []Hold, undecided []undecidedHold) bool {
+func (t *drawTable) finish(id resID, d *heldDraw, now int64, holds []Hold, undecided []undecidedHold) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byID[id] != d || d.boot < t.boots[d.origin] {
@@ -94,7 +94,7 @@ func (t *drawTable) finish(id resID, d *heldDraw, holds []Hold, undecided []unde
 	}
 	d.made, d.holds, d.undecided = true, holds, undecided
 	if undecided != nil {
-		d.since = time.Now().UnixMilli()
+		d.since = now
 		t.undecided = append(t.undecided, d)
 	}
 	return true
@@ -218,7 +218,7 @@ func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply 
 	if !ok {
 		return unavailable
 	}
-	d, made := e.draws.begin(id, req.Boot, until)
+	d, made := e.draws.begin(id, req.Boot, e.now(), until)
 	switch {
 	case made:
 		return &DrawReply{Status: DrawOK}
@@ -237,7 +237,7 @@ func (e *Enforcer) handleDraw(ctx context.Context, req *DrawRequest) *DrawReply 
 		}
 	}
 	err := e.journal.draw(drawRecord{ID: id, Origin: req.Origin, Boot: req.Boot, Holds: req.Holds, Expires: until})
-	if err == nil && e.draws.finish(id, d, slices.Clone(req.Holds), undecided) {
+	if err == nil && e.draws.finish(id, d, e.now(), slices.Clone(req.Holds), undecided) {
 		return reply
 	}
 	e.draws.abandon(id, d)

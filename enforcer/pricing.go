@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
 	"github.com/bursar-dev/bursar/fsm/price"
@@ -69,7 +68,7 @@ func (e *Enforcer) priceCall(c *Call, sc *scratch) error {
 	if len(c.Model) == 0 || sc.find(unitUSD) >= 0 {
 		return nil
 	}
-	p, err := e.pricesAt(time.Now().UnixMilli())
+	p, err := e.pricesAt(e.now())
 	if err != nil {
 		return err
 	}

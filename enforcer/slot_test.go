@@ -182,15 +182,15 @@ func TestADrawThatIsOverStaysOver(t *testing.T) {
 	}{
 		{"cancelled before it came", func(dt *drawTable) { dt.cancel(id, 0) }},
 		{"cancelled while it was made", func(dt *drawTable) {
-			d, _ := dt.begin(id, 1, 0)
+			d, _ := dt.begin(id, 1, 0, 0)
 			dt.cancel(id, 0)
-			if dt.finish(id, d, nil, nil) {
+			if dt.finish(id, d, 0, nil, nil) {
 				t.Error("made in spite of its cancel")
 			}
 		}},
 		{"settled", func(dt *drawTable) {
-			d, _ := dt.begin(id, 1, 0)
-			dt.finish(id, d, []Hold{{Amount: 1}}, nil)
+			d, _ := dt.begin(id, 1, 0, 0)
+			dt.finish(id, d, 0, []Hold{{Amount: 1}}, nil)
 			if d := dt.settle(id, 0, all); d == nil || len(d.holds) != 1 {
 				t.Error("not settled")
 			}
@@ -200,18 +200,18 @@ func TestADrawThatIsOverStaysOver(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dt := newDrawTable()
 			c.end(dt)
-			if d, made := dt.begin(id, 1, 0); d != nil || made {
+			if d, made := dt.begin(id, 1, 0, 0); d != nil || made {
 				t.Error("it could be made again")
 			}
 		})
 	}
 	dt := newDrawTable()
-	d, _ := dt.begin(id, 1, 0)
-	if again, made := dt.begin(id, 1, 0); again != nil || made {
+	d, _ := dt.begin(id, 1, 0, 0)
+	if again, made := dt.begin(id, 1, 0, 0); again != nil || made {
 		t.Error("a repeat is answered before the first is journaled")
 	}
-	dt.finish(id, d, []Hold{{Amount: 1}}, nil)
-	if again, made := dt.begin(id, 1, 0); again != nil || !made {
+	dt.finish(id, d, 0, []Hold{{Amount: 1}}, nil)
+	if again, made := dt.begin(id, 1, 0, 0); again != nil || !made {
 		t.Error("a repeat is not answered alike")
 	}
 }

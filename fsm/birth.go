@@ -83,12 +83,17 @@ func (t *txn) materializeNew(a *Assignment) *Budget {
 	return b
 }
 
+// clockSlack is how far, in milliseconds, the clocks of two nodes may differ for all
+// that is said of periods to hold: a period that has ended by the leader's clock may
+// be another node's present for that long. It is part of the replicated behaviour.
+const clockSlack = 5_000
+
 // materializeAhead makes durable the budgets of every period that contains a
-// time from now to the staleness bound from now. Until then a node may act on
+// time from clockSlack ago to the staleness bound from now. Until then a node may act on
 // what it derives from the present assignment, so a change of it must find that on record.
 func (t *txn) materializeAhead(a *Assignment) {
 	horizon := satAdd(t.s.now, t.s.maxStaleness())
-	for at := t.s.now; at <= horizon; {
+	for at := max(0, t.s.now-clockSlack); at <= horizon; {
 		start, end := a.Cadence.Period(at)
 		t.materialize(a, start)
 		if end == Forever {
@@ -108,11 +113,11 @@ func (t *txn) touch(b *Budget) {
 }
 
 // budgetsOf returns the stored budgets of an assignment whose period has not
-// ended, ascending by start.
+// ended on every node's clock, ascending by start.
 func (t *txn) budgetsOf(num uint64) []*Budget {
 	var out []*Budget
 	for _, b := range t.s.budgets[num] {
-		if b.end > t.s.now {
+		if b.end > t.s.now-clockSlack {
 			t.note(b)
 			out = append(out, &b.Budget)
 		}

@@ -127,7 +127,7 @@ func (m *model) touch(k BudgetKey) *modelBudget {
 
 // leased is touch for what concerns leases only: nil where none are handed out.
 func (m *model) leased(k BudgetKey) *modelBudget {
-	if a := m.assignments[k.Assignment]; a == nil || !a.hard {
+	if a := m.assignments[k.Assignment]; a == nil || !a.hard && m.budgets[k] == nil {
 		return nil
 	}
 	if b := m.touch(k); b.hard {
@@ -276,7 +276,7 @@ func (m *model) setTerms(num uint64, limit int64, hard bool, leader NodeNum) {
 	if a.limit == limit && a.hard == hard {
 		return
 	}
-	for at := m.now; at <= m.now+m.staleness; {
+	for at := max(0, m.now-clockSlack); at <= m.now+m.staleness; {
 		start, end := a.cadence.Period(at)
 		m.touch(BudgetKey{num, start})
 		at = end
@@ -286,7 +286,7 @@ func (m *model) setTerms(num uint64, limit int64, hard bool, leader NodeNum) {
 	}
 	a.limit, a.hard = limit, hard
 	for k, b := range m.budgets {
-		if _, end := a.cadence.Period(k.Start); k.Assignment != num || end <= m.now {
+		if _, end := a.cadence.Period(k.Start); k.Assignment != num || end <= m.now-clockSlack {
 			continue
 		}
 		b.limit, b.hard = limit, hard

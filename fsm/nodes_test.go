@@ -91,6 +91,39 @@ func TestDrainedNodeKeepsWhatItsReservationsHold(t *testing.T) {
 	}
 }
 
+func TestDrainedNodeKeepsWhatItHoldsOfAPeriodThatEndedBeforeItsBudgetBecameSoft(t *testing.T) {
+	r := newRig(t)
+	a := r.assign(1000, per(EveryMinute))
+	k := r.period(a)
+	r.now += 2 * clockSlack
+	for r.period(a) == k {
+		r.now += clockSlack
+	}
+	r.now += 2 * clockSlack
+	soft := *a
+	soft.Enforcement = Soft
+	r.must(PutAssignments{Account: "acme", Items: []AssignmentPut{{Assignment: soft}}})
+	r.must(DrainNode{Node: 2, Boot: 1, Keep: []Keep{{k, 30}}})
+	r.expect(k, "drained", 0, "1:100 2:30 3:100", 0, 0)
+}
+
+func TestALimitCoversThePeriodThatANodeWithASlowClockIsStillIn(t *testing.T) {
+	r := newRig(t)
+	a := r.assign(1000, per(EveryMinute))
+	r.now = r.next(a).Start + 1
+	before := r.period(a)
+	r.now = r.next(a).Start + clockSlack - 1
+	for i, want := range []int64{700, 700} {
+		cut := *a
+		cut.Limit = int64(700 - 100*i)
+		r.must(PutAssignments{Account: "acme", Items: []AssignmentPut{{Assignment: cut}}})
+		if b := r.budget(before); b.Limit != want {
+			t.Errorf("%d ms after its end the limit is %d, want %d", r.now-r.period(a).Start, b.Limit, want)
+		}
+		r.now++
+	}
+}
+
 func TestDrainedHolderPassesItsBudgetsOn(t *testing.T) {
 	r, k := consolidated(t)
 	r.must(DrainNode{Node: 1, Boot: 1, Keep: []Keep{{k, 50}}})

@@ -97,10 +97,11 @@ func (t *txn) applyExit(n NodeNum, x Exit) {
 	}
 }
 
-// leasedBudget returns a budget that is handed out as leases, or nil if the key names none.
+// leasedBudget returns a budget that is handed out as leases, or nil if the key names
+// none. A period that had ended when its assignment ceased to be leased still is.
 func (t *txn) leasedBudget(k BudgetKey) *cachedBudget {
 	a := t.s.assignments[k.Assignment]
-	if a == nil || !a.Leased() {
+	if a == nil || !a.Leased() && t.s.cached(k) == nil && t.load(a, k) == nil {
 		return nil
 	}
 	if b := t.budget(a, k); b != nil && b.Leased {

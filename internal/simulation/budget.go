@@ -34,6 +34,7 @@ type budget struct {
 // hold is a reservation as its caller knows it.
 type hold struct {
 	id      string
+	from    string // the node that granted it: its clock is the reservation's
 	entity  string
 	amount  int64
 	budgets []*budget

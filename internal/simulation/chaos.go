@@ -27,6 +27,7 @@ const (
 	hungDisk      fault = "hung disk"
 	fullDisk      fault = "full disk"
 	transfer      fault = "transfer" // leadership is handed over
+	clockJump     fault = "clock"    // a machine's clock is set anew
 )
 
 var allFaults = []fault{
@@ -131,6 +132,9 @@ func (w *World) harm(f fault, d *dice, lasting *sync.WaitGroup) {
 		during(func() { w.delay(d, most) }, func() { w.delay(d, quietDelay) })
 	case slowDisk, hungDisk, fullDisk:
 		w.harmDisk(f, h, d, lasts, during)
+	case clockJump:
+		w.oracle.count(func(s *Stats) *int64 { return &s.ClockJumps })
+		h.setClock(d)
 	case transfer:
 		w.oracle.count(func(s *Stats) *int64 { return &s.Transfers })
 		if p := w.anyone(d); p != nil {

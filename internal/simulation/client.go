@@ -90,7 +90,7 @@ func (w *World) check(p *process, token, entity string, amount int64, ttl time.D
 	switch {
 	case a.lost():
 		o.counted("lost")
-		o.unanswered(entity, amount, began, time.Now().Add(ttl+patience+settleTime))
+		o.unanswered(entity, amount, began, time.Now().Add(ttl+patience+settleTime+2*w.c.ClockError))
 		return nil
 	case a.status == fasthttp.StatusUnauthorized:
 		o.counted("unauthorized")
@@ -171,7 +171,7 @@ func (c *client) extend(h *hold) {
 		c.w.oracle.fail("%s answered an extension with %v", p.h.name, err)
 	}
 	c.w.oracle.counted("extended")
-	c.w.oracle.extended(h, answer.ExpiresAt.Add(-time.Millisecond))
+	c.w.oracle.extended(h, answer.ExpiresAt)
 }
 
 func (c *client) event(entity string, amount int64, reservation string) *event {

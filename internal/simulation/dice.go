@@ -21,6 +21,7 @@ const (
 	streamChaos
 	streamAdmin
 	streamFinale
+	streamClocks
 	streamClients // and above
 )
 

@@ -112,8 +112,12 @@ func (w *World) budgetNow(entity string) (b fsm.Budget) {
 func (w *World) spendAll(d *dice) {
 	w.spend(d, "alice", "alice", "red")
 	w.spend(d, "bob", "red")
-	if edge := time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)); edge < spendWait {
-		time.Sleep(edge + time.Second) // the period would end meanwhile
+	// All nodes are to be in one period, and it is not to end meanwhile.
+	now := time.Now()
+	if edge := time.Until(now.Truncate(time.Minute).Add(time.Minute)); edge < spendWait+w.c.ClockError {
+		time.Sleep(edge + time.Second + w.c.ClockError)
+	} else if time.Minute-edge < w.c.ClockError {
+		time.Sleep(w.c.ClockError)
 	}
 	w.oracle.mu.Lock()
 	archivedToo := w.oracle.may("state of dave", archived, time.Now())

@@ -23,6 +23,7 @@ type host struct {
 	name   string
 	kernel uint64
 	disk   *disk
+	ahead  atomic.Int64 // of true time its clock is, in nanoseconds; less than nothing: behind
 
 	mu   sync.Mutex
 	proc *process // nil: none runs
@@ -57,8 +58,19 @@ type process struct {
 func (p *process) leave() { p.end.Do(func() { close(p.gone) }) }
 
 func (w *World) newHost(name string) *host {
-	return &host{w: w, name: name, kernel: 1, disk: newDisk()}
+	h := &host{w: w, name: name, kernel: 1, disk: newDisk()}
+	h.setClock(newDice(w.seed, streamClocks+uint64(len(w.hosts))<<32))
+	return h
 }
+
+// setClock sets the host's clock anew, as far from true time as the scenario allows.
+func (h *host) setClock(d *dice) {
+	h.ahead.Store(int64(d.wait(-h.w.c.ClockError, h.w.c.ClockError)))
+	h.w.history.note(h.name, "its clock is %v ahead", time.Duration(h.ahead.Load()))
+}
+
+// wall is the host's clock.
+func (h *host) wall(t time.Time) int64 { return t.Add(time.Duration(h.ahead.Load())).UnixMilli() }
 
 func (h *host) addr() string { return h.name + ":7000" }
 
@@ -118,7 +130,7 @@ func (p *process) open() (err error) {
 	}
 	p.cluster, err = cluster.Open(context.Background(), cluster.Config{
 		Name: p.h.name, DataDir: "/data", PeerAddr: p.h.addr(), Join: join, BootstrapExpect: len(w.founders),
-		Network: &processNet{w.links.net.Host(p.h.name), &p.dead}, FS: fs, Logger: log,
+		Network: &processNet{w.links.net.Host(p.h.name), &p.dead}, FS: fs, Logger: log, Wall: p.h.wall,
 		Tuning: cluster.Tuning{
 			OpenStores:        func(string) (cluster.RaftStores, error) { return p.disk.log, nil },
 			SnapshotThreshold: w.c.SnapshotThreshold, SnapshotInterval: w.c.SnapshotInterval, TrailingLogs: w.c.TrailingLogs,
@@ -165,7 +177,7 @@ func (p *process) openEnforcer(num fsm.NodeNum) error {
 	var kernel [16]byte
 	binary.LittleEndian.PutUint64(kernel[:], p.h.kernel)
 	e, err := enforcer.Open(enforcer.Config{
-		Name: p.h.name, Node: num, DataDir: "/data", FS: p.disk.fs(), Logger: p.h.w.history.logger(p), KernelBoot: kernel,
+		Name: p.h.name, Node: num, DataDir: "/data", FS: p.disk.fs(), Logger: p.h.w.history.logger(p), KernelBoot: kernel, Wall: p.h.wall,
 	}, p.machine, &p.peers)
 	if err != nil {
 		return err

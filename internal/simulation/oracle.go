@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -73,16 +74,28 @@ const settleTime = 2 * time.Second
 func (o *oracle) asks(entity string, amount int64, began time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, b := range o.mayCharge(entity, began) {
+	for _, b := range o.mayTouch(entity, began) {
 		b.calls += amount
 	}
 }
 
-// mayCharge returns the budgets that a call for an entity may touch now. One whose
-// parent changes may touch either's.
-func (o *oracle) mayCharge(entity string, now time.Time) (all []*budget) {
+// mayCharge returns the budgets that an event of a time may touch. One of an entity
+// whose parent changes may touch either's.
+func (o *oracle) mayCharge(entity string, at time.Time) (all []*budget) {
 	for _, e := range o.w.mayGovern(entity) {
-		all = append(all, o.budget(o.w.budgetAt(e, now)))
+		all = append(all, o.budget(o.w.budgetAt(e, at)))
+	}
+	return all
+}
+
+// mayTouch is mayCharge for a call, whose time is the clock's of the node that decides it.
+func (o *oracle) mayTouch(entity string, began time.Time) (all []*budget) {
+	for _, at := range []time.Time{began, began.Add(-o.w.c.ClockError), began.Add(o.w.c.ClockError)} {
+		for _, b := range o.mayCharge(entity, at) {
+			if !slices.Contains(all, b) {
+				all = append(all, b)
+			}
+		}
 	}
 	return all
 }
@@ -93,13 +106,13 @@ func (o *oracle) unanswered(entity string, amount int64, began time.Time, until 
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.doneLocked(entity, amount, began)
-	for _, b := range o.mayCharge(entity, began) {
+	for _, b := range o.mayTouch(entity, began) {
 		b.coming = append(b.coming, coming{until, amount})
 	}
 }
 
 func (o *oracle) doneLocked(entity string, amount int64, began time.Time) {
-	for _, b := range o.mayCharge(entity, began) {
+	for _, b := range o.mayTouch(entity, began) {
 		b.calls -= amount
 	}
 }
@@ -110,8 +123,8 @@ func (o *oracle) granted(at string, entity string, amount int64, began time.Time
 	defer o.mu.Unlock()
 	now := time.Now()
 	o.doneLocked(entity, amount, began)
-	h := &hold{id: d.Reservation, entity: entity, amount: amount, expires: d.ExpiresAt.Add(-time.Millisecond)}
-	if h.id == "" || !d.ExpiresAt.After(began) {
+	h := &hold{id: d.Reservation, entity: entity, amount: amount, from: at, expires: o.w.notBefore(at, d.ExpiresAt)}
+	if h.id == "" || !d.ExpiresAt.After(began.Add(-o.w.c.ClockError)) {
 		o.failLocked("%s granted a reservation %q that expires at %v", at, h.id, d.ExpiresAt)
 	}
 	for i := range d.Chain {
@@ -190,6 +203,7 @@ func (o *oracle) ends(h *hold, until time.Time) {
 		return
 	}
 	h.over = true
+	until = until.Add(2 * o.w.c.ClockError) // by its node's clock it may live on
 	for _, b := range h.budgets {
 		b.holding -= h.amount
 		b.coming = append(b.coming, coming{until, h.amount})
@@ -301,7 +315,7 @@ func (o *oracle) calm(is bool) {
 func (o *oracle) extended(h *hold, until time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if until.After(h.expires) {
+	if until = o.w.notBefore(h.from, until); until.After(h.expires) {
 		h.expires = until
 	}
 }

@@ -21,6 +21,7 @@ type Scenario struct {
 	FaultEvery                      time.Duration // between two of them, at most
 	Admin                           []adminAct
 	Edge                            time.Duration // after the start, a minute ends
+	ClockError                      time.Duration // how far a machine's clock is from true time, at most
 
 	SnapshotThreshold, TrailingLogs                           uint64
 	SnapshotInterval, ChecksumEvery, DiskStall, CommitTimeout time.Duration
@@ -98,12 +99,19 @@ func draw(seed uint64) Scenario {
 	if d.chance(4) {
 		c.Faults, c.Duration = append(c.Faults, longPartition), 16*time.Second
 	}
+	if d.chance(50) {
+		// Two clocks differ by less than the margin of a draw's life, however they jump.
+		c.ClockError = pick(d, 300*time.Millisecond, 1*time.Second, 2*time.Second)
+		if c.ClockError <= time.Second && d.chance(50) {
+			c.Faults = append(c.Faults, clockJump)
+		}
+	}
 	return c
 }
 
 func (c Scenario) String() string {
-	return fmt.Sprintf("%d nodes, %d clients, %v, limits red %d alice %d blue %d, calls up to %d, unreserved %v, pace %v, faults %v every %v, admin %v, edge %v, snapshots every %d, commit timeout %v",
-		c.Nodes, c.Clients, c.Duration, c.RedLimit, c.AliceLimit, c.BlueLimit, c.LargestCall, c.Unreserved, c.Pace, c.Faults, c.FaultEvery, c.Admin, c.Edge, c.SnapshotThreshold, c.CommitTimeout)
+	return fmt.Sprintf("%d nodes, %d clients, %v, limits red %d alice %d blue %d, calls up to %d, unreserved %v, pace %v, faults %v every %v, admin %v, edge %v, clocks within %v, snapshots every %d, commit timeout %v",
+		c.Nodes, c.Clients, c.Duration, c.RedLimit, c.AliceLimit, c.BlueLimit, c.LargestCall, c.Unreserved, c.Pace, c.Faults, c.FaultEvery, c.Admin, c.Edge, c.ClockError, c.SnapshotThreshold, c.CommitTimeout)
 }
 
 func assignment(entity string, limit int64, every fsm.Every, e fsm.Enforcement) fsm.AssignmentPut {

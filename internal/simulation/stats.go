@@ -16,6 +16,7 @@ type Stats struct {
 	Elections, Crashes, Reboots, Restarts, Stops int64
 	Partitions, Stalls, Delays, Resets           int64
 	SlowDisks, HungDisks, FullDisks              int64
+	ClockJumps                                   int64
 	Snapshots, Joins, Removals, Transfers        int64
 	Limits, Moves, Archives, Revocations         int64
 
@@ -44,7 +45,7 @@ func (s *Stats) Add(o Stats) {
 func (s *Stats) counters() []*int64 {
 	return []*int64{
 		&s.Seeds, &s.Elections, &s.Crashes, &s.Reboots, &s.Restarts, &s.Stops, &s.Partitions, &s.Stalls, &s.Delays, &s.Resets,
-		&s.SlowDisks, &s.HungDisks, &s.FullDisks, &s.Snapshots, &s.Joins, &s.Removals, &s.Transfers,
+		&s.SlowDisks, &s.HungDisks, &s.FullDisks, &s.ClockJumps, &s.Snapshots, &s.Joins, &s.Removals, &s.Transfers,
 		&s.Limits, &s.Moves, &s.Archives, &s.Revocations, &s.Events, &s.Acked,
 		&s.Overspent, &s.FalselyDenied, &s.Lost, &s.Doubled, &s.Stale,
 	}
@@ -60,14 +61,14 @@ func (s Stats) String() string {
 	}
 	return fmt.Sprintf(`%d seeds, %.1f virtual hours, %d elections
 %d crashes of processes, %d of machines, %d restarts, %d graceful stops, %d transfers of leadership
-%d partitions, %d stalls, %d changes of delay, %d resets; disks: %d slow, %d hung, %d full
+%d partitions, %d stalls, %d changes of delay, %d resets; disks: %d slow, %d hung, %d full; clocks set %d times
 %d snapshots sent, %d nodes joined, %d removed; %d limits written, %d moves, %d archives, %d revocations
 %d calls: %s
 %d events reported, %d acknowledged
 overspent %d, falsely denied %d, lost %d, doubled %d, stale %d`,
 		s.Seeds, s.Virtual.Hours(), s.Elections,
 		s.Crashes, s.Reboots, s.Restarts, s.Stops, s.Transfers,
-		s.Partitions, s.Stalls, s.Delays, s.Resets, s.SlowDisks, s.HungDisks, s.FullDisks,
+		s.Partitions, s.Stalls, s.Delays, s.Resets, s.SlowDisks, s.HungDisks, s.FullDisks, s.ClockJumps,
 		s.Snapshots, s.Joins, s.Removals, s.Limits, s.Moves, s.Archives, s.Revocations,
 		calls, strings.Join(codes, ", "), s.Events, s.Acked,
 		s.Overspent, s.FalselyDenied, s.Lost, s.Doubled, s.Stale)

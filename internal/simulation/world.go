@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -238,6 +239,19 @@ func (w *World) within(d time.Duration, what string, ok func() bool) bool {
 		}
 	}
 	return true
+}
+
+// notBefore returns the earliest moment at which it may be t by a host's clock.
+func (w *World) notBefore(host string, t time.Time) time.Time {
+	ahead := w.c.ClockError
+	if !slices.Contains(w.c.Faults, clockJump) {
+		for _, h := range w.all() {
+			if h.name == host {
+				ahead = time.Duration(h.ahead.Load())
+			}
+		}
+	}
+	return t.Add(-ahead - time.Millisecond) // times in answers are cut to milliseconds
 }
 
 // begins and ends mark a fault that lasts.
