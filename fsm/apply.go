@@ -209,6 +209,10 @@ func (t *txn) dispatch() ([][]Grant, *Error) {
 		return nil, t.applyPutPrices(c)
 	case Correct:
 		return nil, t.applyCorrect(c)
+	case FinalizeStatement:
+		return nil, t.applyFinalizeStatement(c)
+	case PutInvoice:
+		return nil, t.applyPutInvoice(c)
 	}
 	return nil, corrupt("it has no body that this release knows")
 }

@@ -29,6 +29,8 @@ const (
 	actionTokenDelete      = "token.delete"
 	actionPricesPut        = "prices.put"
 	actionLedgerPrefix     = "ledger." // and the kind of the correction
+	actionFinalize         = "statement.finalize"
+	actionInvoicePut       = "invoice.put"
 	actionNodeAdmit        = "node.admit"
 	actionNodeRemove       = "node.remove"
 	actionNodeForfeit      = "node.forfeit"

@@ -147,6 +147,10 @@ func bodyDecoder(k kind) func(*msgpack.Decoder) (Body, error) {
 		return decodeBody[PutPrices]
 	case kindCorrect:
 		return decodeBody[Correct]
+	case kindFinalizeStatement:
+		return decodeBody[FinalizeStatement]
+	case kindPutInvoice:
+		return decodeBody[PutInvoice]
 	}
 	return nil
 }

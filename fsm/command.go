@@ -52,6 +52,8 @@ const (
 	kindEndDoubt
 	kindPutPrices
 	kindCorrect
+	kindFinalizeStatement
+	kindPutInvoice
 )
 
 // Init creates the cluster's settings. Every later Init is a no-op.

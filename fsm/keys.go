@@ -34,6 +34,9 @@ import "encoding/binary"
 //	'x' account NUL seq u64, seq u64   the second of these ledger lines corrects the first
 //	'k' account NUL correction-id   correction: its hash and ledger sequence
 //	'w' account NUL bucket u8, dimension u8, start i64, value, NUL 0x01, model   rollup (see rollup.go)
+//	'm' account NUL from i64         head of the statement of the month that begins then
+//	'o' account NUL from i64         rows of that statement
+//	'p' account                     invoice settings
 //
 // Values are a version byte and msgpack, except where noted.
 const (
@@ -63,6 +66,9 @@ const (
 	tableRollup       = 'w'
 	tableCorrection   = 'x'
 	tableCorrectionID = 'k'
+	tableStatement    = 'm'
+	tableRows         = 'o'
+	tableInvoice      = 'p'
 )
 
 var (
@@ -133,6 +139,16 @@ func correctionKey(account string, seq, by uint64) []byte {
 func correctionIDKey(account, id string) []byte {
 	return append(accountPrefix(tableCorrectionID, account), id...)
 }
+
+func statementKey(account string, from int64) []byte {
+	return binary.BigEndian.AppendUint64(accountPrefix(tableStatement, account), uint64(from)^(1<<63))
+}
+
+func statementRowsKey(account string, from int64) []byte {
+	return binary.BigEndian.AppendUint64(accountPrefix(tableRows, account), uint64(from)^(1<<63))
+}
+
+func invoiceKey(account string) []byte { return stringKey(tableInvoice, account) }
 
 func nodeKey(n NodeNum) []byte {
 	return binary.BigEndian.AppendUint16([]byte{tableNode}, uint16(n))
