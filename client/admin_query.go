@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -179,6 +181,35 @@ func (a *Admin) ExportLedger(ctx context.Context, account string, f LedgerFilter
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// StreamLedger is Ledger as one answer: it is for reading many lines, which it holds in memory one at a
+// time. It ends with the first error; one after lines means that the rest did not come.
+func (a *Admin) StreamLedger(ctx context.Context, account string, f LedgerFilter) iter.Seq2[LedgerLine, error] {
+	return func(yield func(LedgerLine, error) bool) {
+		path := accountPath(account) + "/ledger" + a.query(f.query())
+		resp, err := a.caller.stream(ctx, &request{method: http.MethodGet, path: path, accept: NDJSON})
+		if err != nil {
+			yield(LedgerLine{}, err)
+			return
+		}
+		defer resp.Body.Close()
+		lines := json.NewDecoder(resp.Body)
+		for {
+			var l LedgerLine
+			err := lines.Decode(&l)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(LedgerLine{}, fmt.Errorf("%s: %w", path, err))
+				return
+			}
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
 }
 
 // Cluster returns the cluster as the answering node sees it.

@@ -162,3 +162,16 @@ func (z *zone) unchangedUntil(s span, end int64) int64 {
 	}
 	return s.until
 }
+
+// Location returns the time zone with the IANA name from the database that is pinned here, for
+// writing times as an account sees them. Empty is UTC.
+func Location(name string) (*time.Location, error) {
+	z, err := loadZone(name)
+	if err != nil {
+		return nil, err
+	}
+	if z.loc == nil {
+		return time.UTC, nil
+	}
+	return z.loc, nil
+}

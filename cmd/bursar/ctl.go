@@ -14,12 +14,13 @@ type ctlCommands struct {
 	Apply      applyCmd      `cmd:"" group:"Configure:" help:"Bring the configuration to what a file says."`
 	Token      tokenCmd      `cmd:"" group:"Configure:" help:"Access tokens."`
 
-	Balance balanceCmd `cmd:"" group:"Look:" help:"What budgets have used and have left."`
-	Tree    treeCmd    `cmd:"" group:"Look:" help:"Entities with their budgets."`
-	Ledger  ledgerCmd  `cmd:"" group:"Look:" help:"Every event that was recorded."`
-	Usage   usageCmd   `cmd:"" group:"Look:" help:"What the ledger adds up to, by time and group."`
-	Audit   auditCmd   `cmd:"" group:"Look:" help:"Who changed what."`
-	Cluster clusterCmd `cmd:"" group:"Look:" help:"The nodes and what they hold."`
+	Balance   balanceCmd   `cmd:"" group:"Look:" help:"What budgets have used and have left."`
+	Tree      treeCmd      `cmd:"" group:"Look:" help:"Entities with their budgets."`
+	Ledger    ledgerCmd    `cmd:"" group:"Look:" help:"Every event that was recorded."`
+	Usage     usageCmd     `cmd:"" group:"Look:" help:"What the ledger adds up to, by time and group."`
+	Reconcile reconcileCmd `cmd:"" group:"Look:" help:"Compare the ledger with a provider's bill."`
+	Audit     auditCmd     `cmd:"" group:"Look:" help:"Who changed what."`
+	Cluster   clusterCmd   `cmd:"" group:"Look:" help:"The nodes and what they hold."`
 
 	Check       checkCmd       `cmd:"" group:"Call:" help:"Ask whether a call may be made."`
 	Ingest      ingestCmd      `cmd:"" group:"Call:" help:"Record what calls used."`
