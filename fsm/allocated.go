@@ -20,10 +20,14 @@ type meter struct {
 	cadence    Cadence
 }
 
-func (a *Assignment) meter() meter {
-	m := meter{capability: a.Capability, cadence: a.Cadence}
-	if len(a.Scope) > 0 {
-		m.scope = strings.Join(a.Scope, "\x00") + "\x00"
+func (a *Assignment) meter() meter { return newMeter(a.Capability, a.Scope, a.Cadence) }
+
+func (t *terms) meter() meter { return newMeter(t.capability, t.scope, t.cadence) }
+
+func newMeter(capability string, scope []string, c Cadence) meter {
+	m := meter{capability: capability, cadence: c}
+	if len(scope) > 0 {
+		m.scope = strings.Join(scope, "\x00") + "\x00"
 	}
 	return m
 }
@@ -51,7 +55,8 @@ func (c carved) replace(old, a *Assignment) {
 		if c[m] == nil {
 			c[m] = map[uint64]*Assignment{}
 		}
-		c[m][a.Num] = a
+		own := *a
+		c[m][a.Num] = &own
 	}
 }
 
@@ -59,9 +64,9 @@ func (c carved) replace(old, a *Assignment) {
 func (t *tenant) carvedBelow(entities map[string]bool) map[meter]bool {
 	out := map[meter]bool{}
 	for id := range entities {
-		for _, a := range t.assignments[id] {
-			if a.Mode == Allocated {
-				out[a.meter()] = true
+		for r := range t.entities[id].records() {
+			if r.terms.mode == Allocated {
+				out[r.terms.meter()] = true
 			}
 		}
 	}
@@ -70,6 +75,7 @@ func (t *tenant) carvedBelow(entities map[string]bool) map[meter]bool {
 
 // prospect is an account's tree and assignments as a command would leave them.
 type prospect struct {
+	s             *state
 	tn            *tenant
 	put           map[uint64]*Assignment   // by number: written, or nil: deleted
 	added         map[string][]*Assignment // by entity: those of put that are new
@@ -163,14 +169,14 @@ func (p prospect) parentOf(id string) string {
 
 // find returns the entity's assignment with the same meter as like, or nil.
 func (p prospect) find(entity string, like *Assignment) *Assignment {
-	for _, a := range p.tn.assignments[entity] {
-		if !a.measuresSame(like) {
+	for r := range p.tn.entities[entity].records() {
+		if !r.measures(like) {
 			continue
 		}
-		if next, ok := p.put[a.Num]; ok {
-			a = next
+		if next, ok := p.put[r.num]; ok {
+			return next
 		}
-		return a
+		return p.s.assignment(r)
 	}
 	for _, a := range p.added[entity] {
 		if a.measuresSame(like) {
@@ -197,13 +203,13 @@ func orphaned(a, above *Assignment) *Error {
 // Where the command only cuts the parent's limit, the numbers are those of the cut.
 func (s *share) overcommitted(tn *tenant) *Error {
 	p := s.parent
-	for _, was := range tn.assignments[p.Entity] {
-		if s.requested > 0 || was.Num != p.Num || was.Limit <= p.Limit {
+	for was := range tn.entities[p.Entity].records() {
+		if s.requested > 0 || was.num != p.Num || was.limit <= p.Limit {
 			continue
 		}
 		err := conflict("%q has allocated %d of its %d %s to entities below it; its limit cannot fall to %d before theirs do: lower or delete theirs first",
-			p.Entity, s.others, was.Limit, p.Capability, p.Limit)
-		err.Numbers = map[string]int64{"limit": was.Limit, "allocated": s.others, "requested": p.Limit, "available": satSub(was.Limit, s.others)}
+			p.Entity, s.others, was.limit, p.Capability, p.Limit)
+		err.Numbers = map[string]int64{"limit": was.limit, "allocated": s.others, "requested": p.Limit, "available": satSub(was.limit, s.others)}
 		return err
 	}
 	available := satSub(p.Limit, s.others)

@@ -45,7 +45,7 @@ func (t *txn) unarchive(tn *tenant, e *Entity) *Error {
 		}
 		return true
 	})
-	if err := (prospect{tn: tn, restored: back, asking: back}).check(tn.carvedBelow(back)); err != nil {
+	if err := (prospect{s: t.s, tn: tn, restored: back, asking: back}).check(tn.carvedBelow(back)); err != nil {
 		return err
 	}
 	t.setArchived(tn, e, e.ID, "", actionEntityUnarchive)

@@ -9,18 +9,18 @@ import (
 // replica, however late it looks, because every input is logged and whatever
 // changes an input materializes first what it would disturb.
 
-// derive returns the budget of a's period that starts at start as the first touch
+// derive returns the budget of r's period that starts at start as the first touch
 // would make it: a birth slice for every node born with it, if the period starts
-// after a.BirthFrom.
-func (s *state) derive(a *Assignment, start int64) *cachedBudget {
-	_, end := a.Cadence.Period(start)
+// after r was born from.
+func (s *state) derive(r *record, start int64) *cachedBudget {
+	_, end := r.terms.cadence.Period(start)
 	b := &cachedBudget{end: end, Budget: Budget{
-		Key:       BudgetKey{Assignment: a.Num, Start: start},
-		Limit:     a.Limit,
-		Unlimited: a.Unlimited,
-		Leased:    a.Leased(),
+		Key:       BudgetKey{Assignment: r.num, Start: start},
+		Limit:     r.limit,
+		Unlimited: r.terms.unlimited,
+		Leased:    r.leased(),
 	}}
-	if !b.Leased || start <= a.BirthFrom || s.settings == nil {
+	if !b.Leased || start <= r.birthFrom() || s.settings == nil {
 		return b
 	}
 	slice := Birth(b.Limit, s.settings.Shares)
@@ -32,19 +32,19 @@ func (s *state) derive(a *Assignment, start int64) *cachedBudget {
 	return b
 }
 
-// materialize returns the budget of a's period that starts at start: the stored
+// materialize returns the budget of r's period that starts at start: the stored
 // one, or the derived one, made durable. start must be the start of a period.
-func (t *txn) materialize(a *Assignment, start int64) *Budget {
-	return &t.materialized(a, start).Budget
+func (t *txn) materialize(r *record, start int64) *Budget {
+	return &t.materialized(r, start).Budget
 }
 
-func (t *txn) materialized(a *Assignment, start int64) *cachedBudget {
-	k := BudgetKey{Assignment: a.Num, Start: start}
+func (t *txn) materialized(r *record, start int64) *cachedBudget {
+	k := BudgetKey{Assignment: r.num, Start: start}
 	b := t.s.cached(k)
 	if b == nil {
-		if b = t.load(a, k); b == nil {
-			b = t.s.derive(a, start)
-			t.s.cache(b)
+		if b = t.load(r, k); b == nil {
+			b = t.s.derive(r, start)
+			r.cache(b)
 			t.touched = append(t.touched, b)
 			b.touched = t.index
 		}
@@ -54,8 +54,8 @@ func (t *txn) materialized(a *Assignment, start int64) *cachedBudget {
 }
 
 // load reads a budget that is not in memory, or returns nil if it is not stored.
-func (t *txn) load(a *Assignment, k BudgetKey) *cachedBudget {
-	_, end := a.Cadence.Period(k.Start)
+func (t *txn) load(r *record, k BudgetKey) *cachedBudget {
+	_, end := r.terms.cadence.Period(k.Start)
 	if t.s.recent(end) {
 		return nil // it would be in memory
 	}
@@ -63,16 +63,17 @@ func (t *txn) load(a *Assignment, k BudgetKey) *cachedBudget {
 	if ok, _ := t.get(budgetKey(k), &b.Budget); !ok {
 		return nil
 	}
-	t.s.cache(b)
+	r.cache(b)
+	t.s.enqueue(b)
 	return b
 }
 
 // materializeNew makes the budget of a just created assignment's present period
 // durable, with a birth slice for every live node. A period that had begun before
 // the assignment existed cannot be derived with births.
-func (t *txn) materializeNew(a *Assignment) *Budget {
-	start, _ := a.Cadence.Period(t.s.now)
-	b := t.materialize(a, start)
+func (t *txn) materializeNew(r *record) *Budget {
+	start, _ := r.terms.cadence.Period(t.s.now)
+	b := t.materialize(r, start)
 	if b.Leased && t.s.settings != nil {
 		slice := Birth(b.Limit, t.s.settings.Shares)
 		for _, n := range t.roster.Live {
@@ -91,11 +92,11 @@ const clockSlack = 5_000
 // materializeAhead makes durable the budgets of every period that contains a
 // time from clockSlack ago to the staleness bound from now. Until then a node may act on
 // what it derives from the present assignment, so a change of it must find that on record.
-func (t *txn) materializeAhead(a *Assignment) {
+func (t *txn) materializeAhead(r *record) {
 	horizon := satAdd(t.s.now, t.s.maxStaleness())
 	for at := max(0, t.s.now-clockSlack); at <= horizon; {
-		start, end := a.Cadence.Period(at)
-		t.materialize(a, start)
+		start, end := r.terms.cadence.Period(at)
+		t.materialize(r, start)
 		if end == Forever {
 			return
 		}
@@ -114,9 +115,10 @@ func (t *txn) touch(b *Budget) {
 
 // budgetsOf returns the stored budgets of an assignment whose period has not
 // ended on every node's clock, ascending by start.
-func (t *txn) budgetsOf(num uint64) []*Budget {
+func (t *txn) budgetsOf(r *record) []*Budget {
 	var out []*Budget
-	for _, b := range t.s.budgets[num] {
+	t.s.sprout(r)
+	for b := r.budgets; b != nil; b = b.next {
 		if b.end > t.s.now-clockSlack {
 			t.note(b)
 			out = append(out, &b.Budget)
@@ -126,12 +128,13 @@ func (t *txn) budgetsOf(num uint64) []*Budget {
 }
 
 // deleteBudgets deletes every budget of an assignment and tells the observer that the assignment is gone.
-func (t *txn) deleteBudgets(num uint64) {
-	for _, b := range t.s.budgets[num] {
+func (t *txn) deleteBudgets(r *record) {
+	num := r.num
+	for b := r.budgets; b != nil; b = b.next {
 		delete(t.s.held, b.Key)
 		delete(t.before, b.Key)
 	}
-	delete(t.s.budgets, num)
+	r.budgets, r.seed = nil, nil
 	t.touched = slices.DeleteFunc(t.touched, func(b *cachedBudget) bool { return b.Key.Assignment == num })
 	t.changes.deleted(num)
 	t.delRange(prefixRange(budgetPrefix(num)))

@@ -21,70 +21,136 @@ type cachedBudget struct {
 	Budget
 	end     int64  // of its period
 	touched uint64 // index of the last entry that changed it
+	queued  bool   // in the expiry queue
+	next    *cachedBudget
 }
 
 // recent reports whether a period that ends at end ended less than budgetKeep ago.
 func (s *state) recent(end int64) bool { return end > s.now-budgetKeep }
 
-// cached returns the budget if it is in memory, or nil.
-func (s *state) cached(k BudgetKey) *cachedBudget {
-	list := s.budgets[k.Assignment]
-	if i, found := slices.BinarySearchFunc(list, k.Start, compareStart); found {
-		return list[i]
+// find returns the budget of r that starts at start, if it is in memory by itself.
+func (r *record) find(start int64) *cachedBudget {
+	for b := r.budgets; b != nil && b.Key.Start <= start; b = b.next {
+		if b.Key.Start == start {
+			return b
+		}
 	}
 	return nil
 }
 
-func compareStart(b *cachedBudget, start int64) int { return cmp.Compare(b.Key.Start, start) }
+// has reports whether the budget is in memory.
+func (r *record) has(start int64) bool {
+	return r.find(start) != nil || r.seed != nil && r.seed.start == start
+}
+
+// cached returns the budget if it is in memory, or nil. One that was as it was born has memory of its own from then on.
+func (s *state) cached(k BudgetKey) *cachedBudget {
+	r := s.records.get(k.Assignment)
+	if r == nil {
+		return nil
+	}
+	if r.seed != nil && r.seed.start == k.Start {
+		b := r.born()
+		r.seed = nil
+		r.cache(b)
+		s.enqueue(b)
+		return b
+	}
+	return r.find(k.Start)
+}
+
+// peek returns a copy of the budget if it is in memory. It changes nothing.
+func (s *state) peek(k BudgetKey) (b Budget, ok bool) {
+	r := s.records.get(k.Assignment)
+	if r == nil {
+		return b, false
+	}
+	if c := r.find(k.Start); c != nil {
+		return c.Budget, true
+	}
+	if r.seed != nil && r.seed.start == k.Start {
+		return r.born().Budget, true
+	}
+	return b, false
+}
 
 // cache files a budget that is not in memory yet.
-func (s *state) cache(b *cachedBudget) {
-	list := s.budgets[b.Key.Assignment]
-	i, _ := slices.BinarySearchFunc(list, b.Key.Start, compareStart)
-	s.budgets[b.Key.Assignment] = slices.Insert(list, i, b)
-	if b.Holder != 0 {
-		s.held[b.Key] = struct{}{}
+func (r *record) cache(b *cachedBudget) {
+	at := &r.budgets
+	for *at != nil && (*at).Key.Start < b.Key.Start {
+		at = &(*at).next
 	}
-	if b.end != Forever {
+	b.next, *at = *at, b
+}
+
+// drop takes a budget out of memory.
+func (r *record) drop(b *cachedBudget) {
+	for at := &r.budgets; *at != nil; at = &(*at).next {
+		if *at == b {
+			*at, b.next = b.next, nil
+			return
+		}
+	}
+}
+
+// keep is for a budget that is stored as it is in memory: it sees to it that it is forgotten in time.
+func (s *state) keep(b *cachedBudget) {
+	r := s.records.get(b.Key.Assignment)
+	if r != nil && b.Holder != 0 {
+		s.held[b.Key] = struct{}{}
+	} else {
+		delete(s.held, b.Key)
+	}
+	if r == nil || r.find(b.Key.Start) != b {
+		return // its assignment was deleted by the same entry
+	}
+	if r.seed == nil {
+		if r.seed = s.seedOf(r, &b.Budget); r.seed != nil {
+			r.drop(b)
+			return
+		}
+	}
+	s.enqueue(b)
+}
+
+// enqueue has a budget forgotten when its period is no longer recent.
+func (s *state) enqueue(b *cachedBudget) {
+	if b.end != Forever && !b.queued {
+		b.queued = true
 		heap.Push(&s.expiry, b)
 	}
 }
 
 // evict drops budgets that are no longer recent, at most evictPerEntry of them.
-// Nothing replicated depends on how many it has got to.
+// Nothing replicated depends on how many it has got to. A seed costs nothing and stays.
 func (s *state) evict() {
 	for range evictPerEntry {
 		if len(s.expiry) == 0 || s.recent(s.expiry[0].end) {
 			return
 		}
 		b := heap.Pop(&s.expiry).(*cachedBudget)
-		if s.cached(b.Key) != b {
-			continue // its assignment was deleted
+		if r := s.records.get(b.Key.Assignment); r != nil && r.find(b.Key.Start) == b {
+			delete(s.held, b.Key)
+			r.drop(b)
 		}
-		delete(s.held, b.Key)
-		list := s.budgets[b.Key.Assignment]
-		list = slices.DeleteFunc(list, func(x *cachedBudget) bool { return x == b })
-		if len(list) == 0 {
-			delete(s.budgets, b.Key.Assignment)
-			continue
-		}
-		s.budgets[b.Key.Assignment] = list
 	}
 }
 
 // recentBudgets returns the stored recent budgets that match, ascending by key.
 func (t *txn) recentBudgets(match func(b *cachedBudget) bool) []*cachedBudget {
 	var out []*cachedBudget
-	for _, list := range t.s.budgets {
-		for _, b := range list {
+	for r := range t.s.records.all() {
+		if r.seed != nil {
+			if b := r.born(); t.s.recent(b.end) && match(b) {
+				t.s.cached(b.Key)
+			}
+		}
+		for b := r.budgets; b != nil; b = b.next {
 			if t.s.recent(b.end) && match(b) {
+				t.note(b)
 				out = append(out, b)
 			}
 		}
-	}
-	slices.SortFunc(out, func(a, b *cachedBudget) int { return compareKeys(a.Key, b.Key) })
-	for _, b := range out {
-		t.note(b)
 	}
 	return out
 }
@@ -110,7 +176,7 @@ func compareKeys(a, b BudgetKey) int {
 	return cmp.Or(cmp.Compare(a.Assignment, b.Assignment), cmp.Compare(a.Start, b.Start))
 }
 
-// expiryQueue is a heap of the budgets in memory, earliest end first. Budgets of deleted
+// expiryQueue is a heap of the budgets in memory that have an end, earliest first. Budgets of deleted
 // assignments stay until their time.
 type expiryQueue []*cachedBudget
 

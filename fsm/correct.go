@@ -276,7 +276,7 @@ func (t *txn) correctionLine(tn *tenant, x *correction) (seq uint64) {
 func (t *txn) budgetsToCorrect(tn *tenant, e *correctedEvent, capability string) []BudgetKey {
 	var keys []BudgetKey
 	for _, key := range e.charged {
-		if a := t.s.assignments[key.Assignment]; a != nil && a.Capability == capability {
+		if r := t.s.records.get(key.Assignment); r != nil && r.terms.capability == capability {
 			keys = append(keys, key)
 		}
 	}
@@ -286,7 +286,7 @@ func (t *txn) budgetsToCorrect(tn *tenant, e *correctedEvent, capability string)
 		if slices.Index(event.Chain, id) < i {
 			continue
 		}
-		for _, a := range tn.assignments[id] {
+		for _, a := range t.s.assignmentsOf(tn.entities[id]) {
 			start, _ := a.Cadence.Period(event.At)
 			key := BudgetKey{a.Num, start}
 			if a.Capability == capability && !slices.Contains(keys, key) && (!had && a.wouldHaveCharged(event) || a.backfilled(&e.line)) {
@@ -310,11 +310,11 @@ func (a *Assignment) backfilled(l *LedgerLine) bool {
 
 // charge adds amount, which may be negative, to what a budget has used. It returns nil if the assignment is gone.
 func (t *txn) charge(tn *tenant, key BudgetKey, amount int64) *cachedBudget {
-	a := t.s.assignments[key.Assignment]
-	if a == nil || a.Account != tn.ID {
+	r := t.s.records.get(key.Assignment)
+	if r == nil || r.account() != tn.ID {
 		return nil
 	}
-	b := t.budget(a, key)
+	b := t.budget(r, key)
 	if b == nil {
 		return nil
 	}

@@ -1,6 +1,9 @@
 package fsm
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // The store's key layout. The first byte is the table. Numbers are big-endian, so
 // that keys sort as the numbers do. Ids never contain a NUL (validation sees to
@@ -181,6 +184,14 @@ func budgetPrefix(num uint64) []byte {
 // budgetKey flips the sign bit of the start, so that times before 1970 sort first.
 func budgetKey(k BudgetKey) []byte {
 	return binary.BigEndian.AppendUint64(budgetPrefix(k.Assignment), uint64(k.Start)^(1<<63))
+}
+
+// splitBudgetKey is the reverse of budgetKey.
+func splitBudgetKey(key []byte) (num uint64, start int64, err error) {
+	if len(key) != 17 || key[0] != tableBudget {
+		return 0, 0, fmt.Errorf("key %q is not that of a budget", key)
+	}
+	return binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(key[9:]) ^ (1 << 63)), nil
 }
 
 func reservationKey(hour uint32, id string) []byte {

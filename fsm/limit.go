@@ -8,10 +8,10 @@ package fsm
 // createAssignment stores a new assignment. Its present period begins with used already spent.
 func (t *txn) createAssignment(tn *tenant, a *Assignment, used int64) {
 	a.Num = t.nextAssignment()
-	t.storeAssignment(a)
+	r := t.storeAssignment(a)
 	t.put(assignmentIDKey(tn.ID, a.ID), a.Num)
 	if a.Leased() || used > 0 {
-		b := t.materializeNew(a)
+		b := t.materializeNew(r)
 		if used > 0 {
 			t.noteDrawn(t.s.cached(b.Key), 0, used, 0)
 			b.beginWith(used, t.roster)
@@ -25,15 +25,16 @@ func (t *txn) createAssignment(tn *tenant, a *Assignment, used int64) {
 // periods, stay.
 func (t *txn) changeAssignment(tn *tenant, old, next *Assignment) {
 	budgets := old.Limit != next.Limit || old.Unlimited != next.Unlimited || old.Enforcement != next.Enforcement
+	t.s.sprout(t.s.records.get(old.Num))
 	if budgets {
-		t.materializeAhead(old)
+		t.materializeAhead(t.s.records.get(old.Num))
 		if next.Leased() && !old.Leased() {
 			next.BirthFrom = satAdd(t.s.now, t.s.maxStaleness())
 		}
 	}
-	t.storeAssignment(next)
+	r := t.storeAssignment(next)
 	if budgets {
-		for _, b := range t.budgetsOf(next.Num) {
+		for _, b := range t.budgetsOf(r) {
 			b.adopt(next, t.roster)
 			t.touch(b)
 		}
@@ -41,10 +42,11 @@ func (t *txn) changeAssignment(tn *tenant, old, next *Assignment) {
 	t.audit(actionAssignmentPut, tn.ID, next.ID, old.document(), next.document())
 }
 
-func (t *txn) storeAssignment(a *Assignment) {
-	t.s.addAssignment(a)
+func (t *txn) storeAssignment(a *Assignment) *record {
+	r := t.s.addAssignment(a)
 	t.put(assignmentKey(a.Num), a)
 	t.changes.tree(a.Account)
+	return r
 }
 
 // beginWith makes used the amount spent in a budget created by this entry, and

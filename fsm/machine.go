@@ -64,7 +64,7 @@ func Open(dir string, o Options) (*Machine, error) {
 	m.sums.add(m.s.index, m.s.sum)
 	m.told.Store(m.s.index)
 	m.log.Info("state opened", "dir", dir, "index", m.s.index, "term", m.s.term,
-		"accounts", len(m.s.accounts), "assignments", len(m.s.assignments))
+		"accounts", len(m.s.accounts), "assignments", m.s.records.count)
 	return m, nil
 }
 

@@ -23,10 +23,10 @@ func (t *txn) applyMoveEntity(c MoveEntity) *Error {
 	if err := t.checkMove(tn, e, c.Parent); err != nil {
 		return err
 	}
-	to := *e
+	from, to := e.document(), *e
 	to.Parent, to.UpdatedAt = c.Parent, t.s.now
 	t.storeEntity(tn, &to)
-	t.audit(actionEntityMove, tn.ID, e.ID, e.document(), to.document())
+	t.audit(actionEntityMove, tn.ID, to.ID, from, to.document())
 	return nil
 }
 
@@ -60,5 +60,5 @@ func (t *txn) checkMove(tn *tenant, e *Entity, parent string) *Error {
 		err.Numbers = map[string]int64{"limit": MaxDepth, "requested": int64(depth)}
 		return err
 	}
-	return prospect{tn: tn, moved: e.ID, parent: parent, asking: moved}.check(tn.carvedBelow(moved))
+	return prospect{s: t.s, tn: tn, moved: e.ID, parent: parent, asking: moved}.check(tn.carvedBelow(moved))
 }

@@ -212,6 +212,9 @@ func (t *txn) giveUp(nodes []NodeNum, charge bool) int {
 			b.addLease(n, -lease)
 			if charge {
 				b.Used = satAdd(b.Used, lease)
+				if t.version >= chainedFrom {
+					b.Forfeited = satAdd(b.Forfeited, lease)
+				}
 			}
 		}
 		t.touch(&b.Budget)
@@ -222,20 +225,14 @@ func (t *txn) giveUp(nodes []NodeNum, charge bool) int {
 // materializeBirths makes every slice that the nodes were born with and that no
 // entry has touched durable, for the periods that contain the time at.
 func (t *txn) materializeBirths(nodes []NodeNum, at int64) {
-	nums := make([]uint64, 0, len(t.s.assignments))
-	for num := range t.s.assignments {
-		nums = append(nums, num)
-	}
-	slices.Sort(nums)
-	for _, num := range nums {
-		a := t.s.assignments[num]
-		start, _ := a.Cadence.Period(at)
-		if !a.Leased() || t.s.cached(BudgetKey{num, start}) != nil {
+	for r := range t.s.records.all() {
+		start, _ := r.terms.cadence.Period(at)
+		if !r.leased() || r.has(start) {
 			continue
 		}
-		b := t.s.derive(a, start)
+		b := t.s.derive(r, start)
 		if slices.ContainsFunc(nodes, func(n NodeNum) bool { return b.LeaseOf(n) > 0 }) {
-			t.materialize(a, start)
+			t.materialize(r, start)
 		}
 	}
 }

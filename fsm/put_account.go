@@ -39,7 +39,7 @@ func (t *txn) applyPutAccount(c PutAccount) *Error {
 	to.Name, to.Timezone, to.UpdatedAt = c.Name, c.Timezone, t.s.now
 	delete(t.s.rollups.latest, c.ID)
 	t.storeAccount(tn, to)
-	root := *tn.entities[c.ID]
+	root := tn.entities[c.ID].Entity
 	root.Name, root.UpdatedAt = c.Name, t.s.now
 	t.storeEntity(tn, &root)
 	t.audit(actionAccountPut, c.ID, c.ID, from.document(), to.document())

@@ -195,9 +195,9 @@ func (p *assignmentPut) plan() *Error {
 
 // existing returns the assignment with a's identity, or nil.
 func (p *assignmentPut) existing(a *Assignment) *Assignment {
-	for _, old := range p.tn.assignments[a.Entity] {
-		if old.measuresSame(a) {
-			return old
+	for r := range p.tn.entities[a.Entity].records() {
+		if r.measures(a) {
+			return p.t.s.assignment(r)
 		}
 	}
 	return nil
@@ -205,7 +205,7 @@ func (p *assignmentPut) existing(a *Assignment) *Assignment {
 
 // checkAllocated checks what the changes give out and what they are carved from.
 func (p *assignmentPut) checkAllocated() *Error {
-	would := prospect{tn: p.tn, put: map[uint64]*Assignment{}, added: map[string][]*Assignment{}}
+	would := prospect{s: p.t.s, tn: p.tn, put: map[uint64]*Assignment{}, added: map[string][]*Assignment{}}
 	meters := map[meter]bool{}
 	for _, ch := range p.changes {
 		would.put[ch.next.Num] = ch.next
@@ -226,13 +226,14 @@ func (t *txn) applyDeleteAssignment(c DeleteAssignment) *Error {
 	if ok, _ := t.get(assignmentIDKey(c.Account, c.ID), &num); !ok {
 		return notFound("account %q has no assignment %q", c.Account, c.ID)
 	}
-	a := t.s.assignments[num]
-	would := prospect{tn: tn, put: map[uint64]*Assignment{num: nil}}
+	r := t.s.records.get(num)
+	a := t.s.assignment(r)
+	would := prospect{s: t.s, tn: tn, put: map[uint64]*Assignment{num: nil}}
 	if err := would.check(map[meter]bool{a.meter(): true}); err != nil {
 		return err
 	}
-	t.deleteBudgets(num)
-	t.s.removeAssignment(a)
+	t.deleteBudgets(r)
+	t.s.removeAssignment(r)
 	t.del(assignmentKey(num))
 	t.del(assignmentIDKey(c.Account, c.ID))
 	t.changes.tree(c.Account)

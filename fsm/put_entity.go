@@ -19,6 +19,7 @@ func (t *txn) applyPutEntities(c PutEntities) *Error {
 	for i := range p.items {
 		p.store(&p.items[i])
 	}
+	tn.adoptOrphans()
 	return nil
 }
 
@@ -94,8 +95,8 @@ func (p *entityPut) place(f *faults, i int, e *Entity) {
 
 // lookup returns an entity as it exists or as the call would create it, or nil.
 func (p *entityPut) lookup(id string) *Entity {
-	if e := p.tn.entities[id]; e != nil {
-		return e
+	if m := p.tn.entities[id]; m != nil {
+		return &m.Entity
 	}
 	if i, ok := p.index[id]; ok {
 		return &p.items[i]
@@ -167,8 +168,8 @@ func (t *txn) storeEntity(tn *tenant, e *Entity) {
 
 // entity returns the entity a command names, or the rejection.
 func (tn *tenant) entity(id string) (*Entity, *Error) {
-	if e := tn.entities[id]; e != nil {
-		return e, nil
+	if m := tn.entities[id]; m != nil {
+		return &m.Entity, nil
 	}
 	return nil, notFound("account %q has no entity %q", tn.ID, id)
 }
@@ -186,15 +187,15 @@ func (tn *tenant) depth(id string) int {
 // walk calls f for id and everything below it, parents before children,
 // siblings by id, until f returns false. level is 0 for id itself.
 func (tn *tenant) walk(id string, f func(e *Entity, level int) bool) {
-	tn.walkFrom(id, 0, f)
+	tn.entities[id].walk(0, f)
 }
 
-func (tn *tenant) walkFrom(id string, level int, f func(e *Entity, level int) bool) bool {
-	if !f(tn.entities[id], level) {
+func (m *member) walk(level int, f func(e *Entity, level int) bool) bool {
+	if !f(&m.Entity, level) {
 		return false
 	}
-	for _, child := range tn.children[id] {
-		if !tn.walkFrom(child, level+1, f) {
+	for child := range m.children.from("") {
+		if !child.walk(level+1, f) {
 			return false
 		}
 	}

@@ -75,7 +75,7 @@ func (t *txn) checkPlacement(put map[string]*EntityType) *Error {
 			}
 			misplaced++
 			if first == nil || e.Account < first.Account || e.Account == first.Account && e.ID < first.ID {
-				first, under = e, tn.entities[e.Parent].Type
+				first, under = &e.Entity, tn.entities[e.Parent].Type
 			}
 		}
 	}

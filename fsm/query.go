@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -110,15 +111,38 @@ type AssignmentFilter struct {
 }
 
 // ListAssignments lists an account's assignments by id (which is by creation
-// time). With a filter it reads at most maxScan of them a call: a page may be
-// short, or empty, and still have a next.
+// time). Those of one entity are found through it; by capability alone at most maxScan are read a
+// call: a page may be short, or empty, and still have a next.
 func (m *Machine) ListAssignments(account string, f AssignmentFilter, after string, limit int) (items []Assignment, next string, err error) {
+	if f.Entity != "" {
+		if after != "" && !ValidID(after) {
+			return nil, "", invalid("after", "is not a cursor of this list")
+		}
+		items, next = m.assignmentsOf(account, f, after, pageSize(limit))
+		return items, next, nil
+	}
 	prefix := accountPrefix(tableAssignmentID, account)
 	return page(m, prefix, after, limit, func(value []byte) (Assignment, bool, error) {
 		a, ok, err := m.assignmentByNum(value)
-		ok = ok && (f.Entity == "" || f.Entity == a.Entity) && (f.Capability == "" || f.Capability == a.Capability)
+		ok = ok && (f.Capability == "" || f.Capability == a.Capability)
 		return a, ok, err
 	})
+}
+
+// assignmentsOf is ListAssignments for one entity.
+func (m *Machine) assignmentsOf(account string, f AssignmentFilter, after string, limit int) (items []Assignment, next string) {
+	m.View(func(v *View) {
+		for _, a := range v.Assignments(account, f.Entity) {
+			if a.ID > after && (f.Capability == "" || f.Capability == a.Capability) {
+				items = append(items, *a)
+			}
+		}
+	})
+	slices.SortFunc(items, func(a, b Assignment) int { return cmp.Compare(a.ID, b.ID) })
+	if len(items) > limit {
+		items, next = items[:limit], items[limit-1].ID
+	}
+	return items, next
 }
 
 // assignmentByNum reads the assignment whose number is stored under an id. It

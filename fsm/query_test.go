@@ -282,7 +282,7 @@ func TestAFilteredListingReadsABoundedNumberOfValues(t *testing.T) {
 		}
 		d.must(all)
 	}
-	f := AssignmentFilter{Entity: "b"}
+	f := AssignmentFilter{Capability: CapUSD}
 	items, next, err := d.m.ListAssignments("acme", f, "", 10)
 	if want := fmt.Sprintf("asg_%05d", maxScan-1); err != nil || len(items) != 0 || next != want {
 		t.Fatalf("%d items, next %q, want %q: %v", len(items), next, want, err)

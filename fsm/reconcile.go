@@ -100,22 +100,22 @@ func (t *txn) applyExit(n NodeNum, x Exit) {
 // leasedBudget returns a budget that is handed out as leases, or nil if the key names
 // none. A period that had ended when its assignment ceased to be leased still is.
 func (t *txn) leasedBudget(k BudgetKey) *cachedBudget {
-	a := t.s.assignments[k.Assignment]
-	if a == nil || !a.Leased() && t.s.cached(k) == nil && t.load(a, k) == nil {
+	r := t.s.records.get(k.Assignment)
+	if r == nil || !r.leased() && !r.has(k.Start) && t.load(r, k) == nil {
 		return nil
 	}
-	if b := t.budget(a, k); b != nil && b.Leased {
+	if b := t.budget(r, k); b != nil && b.Leased {
 		return b
 	}
 	return nil
 }
 
-// budget returns the budget with the key, or nil if no period of a starts there.
-func (t *txn) budget(a *Assignment, k BudgetKey) *cachedBudget {
-	if t.s.cached(k) == nil {
-		if start, _ := a.Cadence.Period(k.Start); start != k.Start {
+// budget returns the budget with the key, or nil if no period of r starts there.
+func (t *txn) budget(r *record, k BudgetKey) *cachedBudget {
+	if !r.has(k.Start) {
+		if start, _ := r.terms.cadence.Period(k.Start); start != k.Start {
 			return nil
 		}
 	}
-	return t.materialized(a, k.Start)
+	return t.materialized(r, k.Start)
 }

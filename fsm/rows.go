@@ -1,10 +1,6 @@
 package fsm
 
-import (
-	"cmp"
-	"math"
-	"slices"
-)
+import "math"
 
 // TreeRow is one assignment of one entity with its present budget. What it points to is shared: change nothing.
 type TreeRow struct {
@@ -132,7 +128,7 @@ func (w *rowWalk) start(tn *tenant) {
 }
 
 // visit shows the rows of e, at depth below Root, and of what is below it. False: the visits are used up.
-func (w *rowWalk) visit(v *View, depth int, e *Entity) bool {
+func (w *rowWalk) visit(v *View, depth int, e *member) bool {
 	if depth >= w.resume {
 		w.path = append(w.path[:depth], rowFrame{})
 		if w.left <= 0 {
@@ -149,30 +145,36 @@ func (w *rowWalk) visit(v *View, depth int, e *Entity) bool {
 	if !inside {
 		w.resume = 0
 	}
-	rows := w.tn.assignments[e.ID]
-	first, _ := slices.BinarySearchFunc(rows, at.num+1, func(a *Assignment, num uint64) int { return cmp.Compare(a.Num, num) })
-	for _, a := range rows[first:] {
+	for r := range e.records() {
+		if r.num <= at.num {
+			continue
+		}
 		if w.left <= 0 && !inside {
 			return false
 		}
 		w.left--
-		start, end := a.Cadence.Period(w.Now)
-		w.shown = append(w.shown, TreeRow{Entity: *e, Depth: w.top + depth, Assignment: *a, Budget: v.Budget(a, start), Start: start, End: end})
-		at.num = a.Num
+		w.shown = append(w.shown, v.row(r, w.top+depth, w.Now))
+		at.num = r.num
 	}
 	if w.top+depth == w.deepest {
 		return true
 	}
-	children := w.tn.children[e.ID]
-	next := 0
+	next := ""
 	if inside {
-		next, _ = slices.BinarySearch(children, at.child)
+		next = at.child
 	}
-	for _, id := range children[next:] {
-		at.child = id
-		if !w.visit(v, depth+1, w.tn.entities[id]) {
+	for child := range e.children.from(next) {
+		at.child = child.ID
+		if !w.visit(v, depth+1, child) {
 			return false
 		}
 	}
 	return true
+}
+
+// row returns the row of an assignment of an entity at a level, with the budget of the period that contains now.
+func (v *View) row(r *record, level int, now int64) TreeRow {
+	start, end := r.terms.cadence.Period(now)
+	a := v.s.assignment(r)
+	return TreeRow{Entity: r.of.Entity, Depth: level, Assignment: *a, Budget: v.Budget(a, start), Start: start, End: end}
 }

@@ -90,7 +90,7 @@ func (d *desk) present(root string) map[uint64]int {
 			below = up == root
 		}
 		if below && !e.Archived {
-			for _, a := range tn.assignments[id] {
+			for _, a := range d.m.s.assignmentsOf(e) {
 				out[a.Num] = tn.depth(id)
 			}
 		}

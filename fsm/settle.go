@@ -67,11 +67,11 @@ func (t *txn) appendLine(tn *tenant, l *LedgerLine) {
 // line names none of the account's: its assignment is gone. It corrects a line
 // that says it drew more than it used.
 func (t *txn) settleLine(e *Event, l *Line) *cachedBudget {
-	a := t.s.assignments[l.Budget.Assignment]
-	if a == nil || a.Account != e.Account || l.Amount < 0 {
+	r := t.s.records.get(l.Budget.Assignment)
+	if r == nil || r.account() != e.Account || l.Amount < 0 {
 		return nil
 	}
-	b := t.budget(a, l.Budget)
+	b := t.budget(r, l.Budget)
 	if b == nil {
 		return nil
 	}

@@ -143,7 +143,7 @@ func TestMoveTakesTheSubtreeAlong(t *testing.T) {
 	var parents []string
 	d.m.View(func(v *View) {
 		parents = []string{v.Entity("acme", "alice").Parent, v.Entity("acme", "a").Parent}
-		if got := v.s.accounts["acme"].children; !slices.Equal(got["p"], []string{"b"}) || !slices.Equal(got["b"], []string{"a"}) {
+		if got := v.s.plain()["acme"].Children; !slices.Equal(got["p"], []string{"b"}) || !slices.Equal(got["b"], []string{"a"}) {
 			t.Errorf("children %v", got)
 		}
 	})

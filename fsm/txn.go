@@ -90,11 +90,7 @@ func (t *txn) finish(o Outcome) {
 	for _, b := range t.touched {
 		t.put(budgetKey(b.Key), &b.Budget)
 		t.changes.budget(b)
-		if b.Holder != 0 {
-			t.s.held[b.Key] = struct{}{}
-		} else {
-			delete(t.s.held, b.Key)
-		}
+		t.s.keep(b)
 	}
 	t.learn(o)
 	t.s.evict()

@@ -51,7 +51,9 @@ func (v *View) Capability(id string) *Capability { return v.s.caps[id] }
 // Entity returns an entity of an account, or nil.
 func (v *View) Entity(account, id string) *Entity {
 	if t := v.s.accounts[account]; t != nil {
-		return t.entities[id]
+		if m := t.entities[id]; m != nil {
+			return &m.Entity
+		}
 	}
 	return nil
 }
@@ -59,22 +61,31 @@ func (v *View) Entity(account, id string) *Entity {
 // Assignments returns the assignments made to one entity, ascending by Num.
 func (v *View) Assignments(account, entity string) []*Assignment {
 	if t := v.s.accounts[account]; t != nil {
-		return t.assignments[entity]
+		return v.s.assignmentsOf(t.entities[entity])
 	}
 	return nil
 }
 
 // AssignmentByNum returns an assignment by its number, or nil.
-func (v *View) AssignmentByNum(num uint64) *Assignment { return v.s.assignments[num] }
+func (v *View) AssignmentByNum(num uint64) *Assignment {
+	if r := v.s.records.get(num); r != nil {
+		return v.s.assignment(r)
+	}
+	return nil
+}
 
 // Budget returns the budget of a's period that starts at start: the stored one,
 // or what a first touch would make it (births included). Its slices are never changed in place.
 func (v *View) Budget(a *Assignment, start int64) Budget {
 	k := BudgetKey{Assignment: a.Num, Start: start}
-	if b := v.s.cached(k); b != nil {
-		return b.Budget
+	if b, ok := v.s.peek(k); ok {
+		return b
 	}
-	b := v.s.derive(a, start)
+	r := v.s.records.get(a.Num)
+	if r == nil { // it was deleted since the caller looked
+		r = newRecord(a)
+	}
+	b := v.s.derive(r, start)
 	if !v.s.recent(b.end) {
 		var old Budget
 		if ok, _ := getFrom(v.st.db, budgetKey(k), &old); ok { // a failed read fails the machine at its next entry

@@ -1,0 +1,242 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// record is an assignment as memory holds it. An account may have millions of
+// them and most say the same as many others, so what they have in common is shared
+// (terms), an id that is a ULID takes the 16 bytes that it stands for, and a budget that
+// is still as it was born takes none of its own (seed). The Assignment is made when somebody asks for it.
+type record struct {
+	num     uint64 // 0: no assignment has this place
+	id      ulid.ULID
+	of      *member
+	next    *record // of the same entity, ascending by num
+	terms   *terms
+	limit   int64
+	created int64
+	later   *amendment    // nil: updated, and born from, when it was created
+	budgets *cachedBudget // ascending by start
+	seed    *seed         // of the one stored budget that is as it was born and not among budgets, or nil
+}
+
+// terms are what assignments have in common. They are shared: nothing changes them.
+type terms struct {
+	capability  string
+	scope       []string
+	cadence     Cadence
+	unlimited   bool
+	enforcement Enforcement
+	mode        Mode
+	thresholds  []int
+	backfill    bool
+}
+
+// amendment is what an assignment that was changed has besides.
+type amendment struct{ birthFrom, updated int64 }
+
+// leased reports what Assignment.Leased does.
+func (r *record) leased() bool { return r.terms.enforcement == Hard && !r.terms.unlimited }
+
+func (r *record) account() string { return r.of.Account }
+
+func (r *record) birthFrom() int64 {
+	if r.later != nil {
+		return r.later.birthFrom
+	}
+	return r.created
+}
+
+// measures reports what Assignment.measuresSame does.
+func (r *record) measures(a *Assignment) bool {
+	return r.terms.capability == a.Capability && r.terms.cadence == a.Cadence && slices.Equal(r.terms.scope, a.Scope)
+}
+
+// assignment makes the assignment of a record.
+func (s *state) assignment(r *record) *Assignment {
+	a := &Assignment{
+		Num: r.num, Account: r.of.Account, Entity: r.of.ID,
+		Capability: r.terms.capability, Scope: r.terms.scope, Cadence: r.terms.cadence,
+		Limit: r.limit, Unlimited: r.terms.unlimited, Enforcement: r.terms.enforcement, Mode: r.terms.mode,
+		Thresholds: r.terms.thresholds, Backfill: r.terms.backfill,
+		BirthFrom: r.birthFrom(), CreatedAt: r.created, UpdatedAt: r.created,
+	}
+	if r.later != nil {
+		a.UpdatedAt = r.later.updated
+	}
+	if a.ID = s.oddIDs[r.num]; a.ID == "" {
+		a.ID = assignmentIDPrefix + r.id.String()
+	}
+	return a
+}
+
+// assignmentIDPrefix begins the id of every assignment that the control plane makes.
+const assignmentIDPrefix = "asg_"
+
+// newRecord returns a record of a that is filed nowhere. It has no id and no entity.
+func newRecord(a *Assignment) *record {
+	r := &record{terms: newTerms(a)}
+	r.tell(a)
+	return r
+}
+
+// tell takes over what a has to itself.
+func (r *record) tell(a *Assignment) {
+	r.num, r.limit, r.created, r.later = a.Num, a.Limit, a.CreatedAt, nil
+	if a.BirthFrom != a.CreatedAt || a.UpdatedAt != a.CreatedAt {
+		r.later = &amendment{birthFrom: a.BirthFrom, updated: a.UpdatedAt}
+	}
+}
+
+// set makes r the record of a, which is made to of. Its budgets stay.
+func (s *state) set(r *record, a *Assignment, of *member) {
+	r.tell(a)
+	r.of = of
+	r.terms = s.termsOf(a)
+	delete(s.oddIDs, a.Num)
+	var err error
+	if r.id, err = ulid.ParseStrict(strings.TrimPrefix(a.ID, assignmentIDPrefix)); err != nil || assignmentIDPrefix+r.id.String() != a.ID {
+		s.oddIDs[a.Num] = a.ID
+	}
+}
+
+// termsKey tells terms apart that have no scope.
+type termsKey struct {
+	capability          string
+	cadence             Cadence
+	unlimited, backfill bool
+	enforcement         Enforcement
+	mode                Mode
+	thresholds          string
+}
+
+// maxSharedTerms bounds the terms that are found again to be shared, and the seeds. Of more, every assignment has its own.
+const maxSharedTerms = 4_096
+
+func newTerms(a *Assignment) *terms {
+	return &terms{
+		capability: a.Capability, scope: a.Scope, cadence: a.Cadence, unlimited: a.Unlimited,
+		enforcement: a.Enforcement, mode: a.Mode, thresholds: a.Thresholds, backfill: a.Backfill,
+	}
+}
+
+// termsOf returns the terms of a, shared if they can be.
+func (s *state) termsOf(a *Assignment) *terms {
+	var percents [2 * MaxThresholds]byte
+	list := percents[:0]
+	for _, p := range a.Thresholds {
+		list = binary.BigEndian.AppendUint16(list, uint16(p))
+	}
+	k := termsKey{a.Capability, a.Cadence, a.Unlimited, a.Backfill, a.Enforcement, a.Mode, string(list)}
+	if t := s.terms[k]; t != nil && len(a.Scope) == 0 {
+		return t
+	}
+	t := newTerms(a)
+	if c := s.caps[a.Capability]; c != nil {
+		t.capability = c.ID
+	}
+	if len(a.Scope) == 0 && len(s.terms) < maxSharedTerms {
+		s.terms[k] = t
+	}
+	return t
+}
+
+// recordsPerPage makes a page a whole number of the allocator's pages.
+const recordsPerPage = 1 << 10
+
+// records are all assignments by number. Numbers are given in order and never again, so they
+// stand in pages, whose records never move.
+type records struct {
+	pages []*recordPage
+	count int
+}
+
+type recordPage struct {
+	used int
+	at   [recordsPerPage]record
+}
+
+// get returns the record of a number, or nil.
+func (rs *records) get(num uint64) *record {
+	if page := num / recordsPerPage; page < uint64(len(rs.pages)) && rs.pages[page] != nil {
+		if r := &rs.pages[page].at[num%recordsPerPage]; r.num != 0 {
+			return r
+		}
+	}
+	return nil
+}
+
+// place returns the place of a number, which the caller takes, or has taken.
+func (rs *records) place(num uint64) *record {
+	page := num / recordsPerPage
+	for uint64(len(rs.pages)) <= page {
+		rs.pages = append(rs.pages, nil)
+	}
+	if rs.pages[page] == nil {
+		rs.pages[page] = new(recordPage)
+	}
+	r := &rs.pages[page].at[num%recordsPerPage]
+	if r.num == 0 {
+		rs.pages[page].used++
+		rs.count++
+	}
+	return r
+}
+
+// remove empties the place of a number that is taken.
+func (rs *records) remove(num uint64) {
+	page := rs.pages[num/recordsPerPage]
+	page.at[num%recordsPerPage] = record{}
+	rs.count--
+	if page.used--; page.used == 0 {
+		rs.pages[num/recordsPerPage] = nil
+	}
+}
+
+// all yields every record, ascending by number.
+func (rs *records) all() iter.Seq[*record] {
+	return func(yield func(*record) bool) {
+		for _, page := range rs.pages {
+			if page == nil {
+				continue
+			}
+			for i := range page.at {
+				if page.at[i].num != 0 && !yield(&page.at[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// addAssignment files a under its entity, which exists, and its number, or replaces the one of the same number.
+func (s *state) addAssignment(a *Assignment) *record {
+	t := s.accounts[a.Account]
+	of := t.entities[a.Entity]
+	if old := s.records.get(a.Num); old != nil {
+		t.carved.replace(s.assignment(old), a)
+		s.set(old, a, of)
+		return old
+	}
+	r := s.records.place(a.Num)
+	s.set(r, a, of)
+	t.carved.replace(nil, a)
+	of.hang(r)
+	return r
+}
+
+// removeAssignment takes an assignment out of the state, with its budgets in memory.
+func (s *state) removeAssignment(r *record) {
+	if r.terms.mode == Allocated {
+		s.accounts[r.account()].carved.replace(s.assignment(r), nil)
+	}
+	delete(s.oddIDs, r.num)
+	r.of.unhang(r)
+	s.records.remove(r.num)
+}
