@@ -30,6 +30,7 @@ type Budget struct {
 	Unlimited bool      `msgpack:"u,omitempty"`
 	Leased    bool      `msgpack:"x,omitempty"` // copy of Assignment.Leased
 	Used      int64     `msgpack:"d"`
+	Forfeited int64     `msgpack:"w,omitempty"` // the part of Used that no ledger line charged: leases of lost nodes that were counted as spent
 	Leases    []Lease   `msgpack:"e,omitempty"` // ascending by node, without zeros
 	Avg       int64     `msgpack:"v,omitempty"` // running mean of line sizes, weight 1/16
 	Holder    NodeNum   `msgpack:"h,omitempty"` // the node that has the rest, or 0

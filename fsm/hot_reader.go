@@ -160,6 +160,8 @@ func (r *hotReader) budget(b *Budget) {
 			b.Leased = r.flag()
 		case "d":
 			b.Used = r.number()
+		case "w":
+			b.Forfeited = r.number()
 		case "e":
 			r.list(func() { r.leases = append(r.leases, r.lease()) })
 			b.Leases = r.leases
