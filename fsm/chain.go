@@ -54,7 +54,10 @@ const chainForm = 1
 
 // ledgerMark is what is kept of an account's ledger as a whole.
 type ledgerMark struct {
-	ChainFrom uint64 `msgpack:"c"` // the first line that has a hash
+	ChainFrom   uint64   `msgpack:"c"`           // the first line that has a hash
+	Dropped     uint64   `msgpack:"d,omitempty"` // lines up to this one were dropped by retention
+	DroppedHash [32]byte `msgpack:"h"`           // the hash of that line
+	DroppedLast int64    `msgpack:"l,omitempty"` // the latest time of the events dropped, Unix milliseconds
 }
 
 // ledgerChain is where the chain of one account's lines stands.
@@ -96,6 +99,10 @@ func (t *txn) chainOf(tn *tenant) *ledgerChain {
 	if c.mark.ChainFrom != 0 {
 		var last LedgerLine
 		before := tn.ledgerSeq - 1 // the line under way has the number after it
+		if before == c.mark.Dropped {
+			c.head, tn.chain = c.mark.DroppedHash, c
+			return c
+		}
 		ok, err := t.get(ledgerKey(tn.ID, before), &last)
 		if err == nil && !ok {
 			t.fail(fmt.Errorf("line %d of account %q is missing", before, tn.ID))

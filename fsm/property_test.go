@@ -314,7 +314,9 @@ func (d *driver) keys() map[BudgetKey]bool {
 func (d *driver) check(*rapid.T) {
 	d.checkPromises()
 	for k, got := range d.was {
-		if diff := cmp.Diff(d.model.look(k).budget(k), got, cmpopts.EquateEmpty()); diff != "" {
+		want := d.model.look(k).budget(k)
+		want.Forfeited = d.forfeited[k]
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 			d.t.Fatalf("budget %+v (-model +machine):\n%s", k, diff)
 		}
 		d.checkBirths(k, got)
@@ -358,6 +360,7 @@ func TestMachineFollowsTheLeaseRules(t *testing.T) {
 		defer d.m.Close()
 		d.run()
 		d.checkLedger()
+		sound(d.t, d.m)
 	})
 }
 

@@ -1,0 +1,254 @@
+package fsm
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// VerifyLedger recomputes from an account's ledger lines everything that is derived from them, and compares:
+//
+//	chain        every number is there once, and each line has the hash of itself and the one before
+//	events       each event id points at its line, and nothing points at a line that is not there; corrections too
+//	index        each block of lines stands under the values of its lines, and under no others (ledger_index.go)
+//	budgets      used is what the lines charged, what a backfill counted, and what was forfeited
+//	sums         each rollup row of each bucket and dimension
+//	statements   lines, hashes, rows and totals of each finalized statement
+//
+// It reads one consistent point of the store while applying goes on. Memory is bounded: what has more
+// than verifyRows rows is compared in passes over the lines, each of a part of the rows.
+//
+// What the lines cannot tell is counted as unchecked and is no fault: sums and budgets of periods
+// that begin before a line that retention has dropped, sums that lines from before the chain are in, and
+// statements some of whose lines were dropped.
+
+// The kinds of faults.
+const (
+	FaultMissing    = "missing_line"    // a number without a line
+	FaultUnreadable = "unreadable"      // a value that cannot be decoded, or a store that cannot be read
+	FaultHash       = "line_hash"       // the line, or the one before it, is not what was written
+	FaultDouble     = "double_event"    // two lines record one event
+	FaultEvent      = "event_row"       // the row that makes the event count once
+	FaultCorrection = "correction_row"  // the rows of a correction
+	FaultIndex      = "index_row"       // a row of the ledger's index
+	FaultBudget     = "budget_used"     // a budget's used
+	FaultSum        = "usage_row"       // a sum of usage
+	FaultStatement  = "statement"       // a finalized statement
+	FaultMark       = "ledger_mark"     // where chain or retention stand
+	FaultOther      = "foreign_account" // a line of another account
+)
+
+// LedgerFault is one thing that is not as the lines say.
+type LedgerFault struct {
+	Kind    string
+	Seq     uint64 // of the line; 0: it is no line's
+	EventID string // empty: it is no event's
+	Where   string // which row
+	Want    string // by the lines
+	Found   string // in the store
+}
+
+// maxFaults is how many faults a verification describes. It counts them all.
+const maxFaults = 100
+
+// LedgerVerification says what was compared and what is wrong.
+type LedgerVerification struct {
+	Account   string
+	Index     uint64 // log index it was read at
+	First     uint64 // line; 0: there is none
+	Last      uint64
+	Lines     uint64
+	ChainFrom uint64   // the first line of the chain; 0: there is none
+	Head      [32]byte // hash of the last line
+	Dropped   uint64   // lines up to this one were dropped by retention
+
+	Events, IndexRows, Budgets, Sums, Statements         uint64 // rows that were compared
+	UncheckedBudgets, UncheckedSums, UncheckedStatements uint64
+
+	Faults     []LedgerFault // the first maxFaults
+	FaultCount uint64
+}
+
+// Sound reports whether nothing is wrong.
+func (v *LedgerVerification) Sound() bool { return v.FaultCount == 0 }
+
+// VerifyOptions are the caller's part of a verification.
+type VerifyOptions struct {
+	// Step is called every few hundred lines or rows with how many of the work's units are done and how many
+	// there are at least. It may wait, so that others get their turn; an error ends the verification. May be nil.
+	Step func(done, total uint64) error
+}
+
+// Bounds of a verification.
+const (
+	verifyRows = 1 << 17 // of one kind, kept in memory: about 60 MB of the largest
+	verifyStep = 256     // lines or rows between two calls of Step
+)
+
+// VerifyLedger verifies an account's ledger at the present index. Errors: ErrNotFound, ctx's or Step's.
+func (m *Machine) VerifyLedger(ctx context.Context, account string, o VerifyOptions) (out *LedgerVerification, err error) {
+	err = m.read(func(st *store) error {
+		out, err = verifyLedger(ctx, st.db, account, &o)
+		return err
+	})
+	return out, err
+}
+
+// verifyLedger verifies an account's ledger in a database.
+func verifyLedger(ctx context.Context, db *pebble.DB, account string, o *VerifyOptions) (*LedgerVerification, error) {
+	snap := db.NewSnapshot()
+	defer snap.Close()
+	v := &verifier{ctx: ctx, r: snap, o: o, account: account, out: &LedgerVerification{Account: account}, limit: verifyRows}
+	err := v.run()
+	if errors.Is(err, errStoreUnreadable) {
+		v.fault(LedgerFault{Kind: FaultUnreadable, Where: "the store", Found: err.Error()})
+		err = nil
+	}
+	return v.out, err
+}
+
+// errStoreUnreadable is a store that Pebble cannot read: a block whose checksum is wrong.
+var errStoreUnreadable = errors.New("the store cannot be read")
+
+// verifier is one verification under way.
+type verifier struct {
+	ctx     context.Context
+	r       pebble.Reader // a snapshot
+	o       *VerifyOptions
+	account string
+	out     *LedgerVerification
+	limit   int // rows of one kind in memory
+
+	zone string
+	mark ledgerMark
+	last uint64 // line
+	// unsure is the latest time of a line that is gone, or that was written before the chain: what begins no later cannot be checked.
+	unsure int64
+
+	budgets *budgetCheck
+	sums    *sumCheck
+	history *historyCheck
+
+	done, total uint64
+}
+
+// get and scan make it a reader, of which errors are those of the store.
+
+func (v *verifier) get(key []byte, into any) (bool, error) {
+	value, closer, err := v.r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errStoreUnreadable, err)
+	}
+	defer closer.Close()
+	return true, decodeValue(value, into)
+}
+
+func (v *verifier) scan(lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
+	var own error
+	err := scan(v.r, lower, upper, reverse, func(key, value []byte) (bool, error) {
+		var more bool
+		more, own = f(key, value)
+		return more, own
+	})
+	if err != nil && own == nil {
+		return fmt.Errorf("%w: %w", errStoreUnreadable, err)
+	}
+	return err
+}
+
+// fault records something that is wrong.
+func (v *verifier) fault(f LedgerFault) {
+	v.out.FaultCount++
+	if len(v.out.Faults) < maxFaults {
+		v.out.Faults = append(v.out.Faults, f)
+	}
+}
+
+// step counts one unit of work.
+func (v *verifier) step() error {
+	v.done++
+	if v.done%verifyStep != 0 {
+		return nil
+	}
+	if err := v.ctx.Err(); err != nil {
+		return err
+	}
+	if v.o.Step == nil {
+		return nil
+	}
+	return v.o.Step(v.done, max(v.done, v.total))
+}
+
+func (v *verifier) run() error {
+	if err := v.open(); err != nil {
+		return err
+	}
+	budgets, err := newBudgetCheck(v)
+	if err != nil {
+		return err
+	}
+	sums, err := newSumCheck(v)
+	if err != nil {
+		return err
+	}
+	v.budgets, v.sums, v.history = budgets, sums, newHistoryCheck(v)
+	passes := max(budgets.passes, len(sums.ranges))
+	v.total = uint64(passes) * (v.last - v.mark.Dropped)
+	for pass := range passes {
+		if err := v.pass(pass); err != nil {
+			return err
+		}
+	}
+	return v.statements()
+}
+
+// pass reads the lines once and compares a part of the rows. The first compares what is about single lines, too.
+func (v *verifier) pass(pass int) error {
+	v.budgets.begin(pass)
+	v.sums.begin(pass)
+	lines := &lineCheck{v: v, silent: pass > 0}
+	if err := lines.run(); err != nil {
+		return err
+	}
+	if err := v.budgets.compare(); err != nil {
+		return err
+	}
+	return v.sums.compare()
+}
+
+// open reads what the verification starts from.
+func (v *verifier) open() error {
+	var a Account
+	ok, err := v.get(accountKey(v.account), &a)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return notFound("no account is called %q", v.account)
+	}
+	v.zone = a.Timezone
+	if _, err := v.get(ledgerMarkKey(v.account), &v.mark); err != nil {
+		return err
+	}
+	v.unsure = minTime
+	if v.mark.Dropped > 0 {
+		v.unsure = v.mark.DroppedLast
+	}
+	var s state
+	if err := s.loadAppliedMark(v.r); err != nil {
+		return err
+	}
+	v.out.Index, v.out.ChainFrom, v.out.Dropped = s.index, v.mark.ChainFrom, v.mark.Dropped
+	v.last = v.mark.Dropped
+	lower, upper := prefixRange(accountPrefix(tableLedger, v.account))
+	return v.scan(lower, upper, true, func(key, _ []byte) (bool, error) {
+		v.last = max(v.last, binary.BigEndian.Uint64(key[len(key)-8:]))
+		return false, nil
+	})
+}
