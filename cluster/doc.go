@@ -19,6 +19,7 @@
 //	logstore.go   the disk watchdog                      snapshot.go   metadata here, state streamed
 //	notice.go     followers told of a commit at once     awake.go      timers that a pause does not fool
 //	apply.go      one entry through raft                 log.go        raft's and memberlist's logs to slog
+//	seal.go       sums of what raft stores               bolt_check.go  pages that bbolt may follow
 //	raft_log.go   what raft warns of and is in order
 //
 //	leader.go     a term as leader                       session.go    who was heard when

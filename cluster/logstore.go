@@ -31,10 +31,19 @@ type RaftStores interface {
 // boltOpenTimeout bounds the wait for the file's lock, which another process holds.
 const boltOpenTimeout = time.Second
 
+// openStores opens raft's stores in dir, with sums of what is in them.
+func (c *Config) openStores(dir string) (RaftStores, error) {
+	s, err := c.Tuning.OpenStores(dir)
+	if err != nil {
+		return nil, err
+	}
+	return sealed{s}, nil
+}
+
 // openBolt opens raft's stores in dir, on the real file system.
 func openBolt(dir string) (RaftStores, error) {
 	path := filepath.Join(dir, "raft.db")
-	if err := checkBoltSize(path); err != nil {
+	if err := checkBolt(path); err != nil {
 		return nil, err
 	}
 	s, err := raftboltdb.New(raftboltdb.Options{
@@ -57,8 +66,8 @@ func openBolt(dir string) (RaftStores, error) {
 	return s, nil
 }
 
-// watchdog wraps raft's stores. When a write takes longer than stall, or fails, it
-// calls failed once and refuses every later write. raft panics where it cannot
+// watchdog wraps raft's stores. When a write takes longer than stall or fails, or what is
+// read is damaged, it calls failed once and refuses every later write. raft panics where it cannot
 // store its vote; by then the process is on its way out.
 type watchdog struct {
 	RaftStores
@@ -94,6 +103,15 @@ func (w *watchdog) trip(err error) {
 		w.err.Store(&err)
 		w.failed(err)
 	})
+}
+
+// GetLog implements raft.LogStore.
+func (w *watchdog) GetLog(index uint64, l *raft.Log) error {
+	err := w.RaftStores.GetLog(index, l)
+	if errors.Is(err, ErrDamaged) {
+		w.trip(err)
+	}
+	return err
 }
 
 // StoreLog implements raft.LogStore.

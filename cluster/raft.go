@@ -40,7 +40,7 @@ func startRaft(c *Config, log hclog.Logger, t *transport, dir *directory, m *fsm
 	if err := makeDir(c.FS, base); err != nil {
 		return nil, err
 	}
-	stores, err := c.Tuning.OpenStores(base)
+	stores, err := c.openStores(base)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func beginLog(c *Config, m *fsm.Machine) error {
 	if err := makeDir(c.FS, base); err != nil {
 		return err
 	}
-	stores, err := c.Tuning.OpenStores(base)
+	stores, err := c.openStores(base)
 	if err != nil {
 		return err
 	}

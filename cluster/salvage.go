@@ -67,7 +67,7 @@ func Salvage(c Config, m, scratch *fsm.Machine, events []fsm.Event, w io.Writer)
 // in raft's log, and the id of its cluster, "" if it never joined one.
 func LogEnd(c Config, m *fsm.Machine) (index uint64, cluster string, err error) {
 	c = c.withDefaults()
-	stores, err := c.Tuning.OpenStores(filepath.Join(c.DataDir, raftDir))
+	stores, err := c.openStores(filepath.Join(c.DataDir, raftDir))
 	if err != nil {
 		return 0, "", err
 	}
@@ -99,7 +99,7 @@ func copyMachine(to, from *fsm.Machine) error {
 // replay applies to m what raft's log in the data directory has behind it, and
 // returns the index of the log's end.
 func replay(c *Config, m *fsm.Machine) (last uint64, err error) {
-	stores, err := c.Tuning.OpenStores(filepath.Join(c.DataDir, raftDir))
+	stores, err := c.openStores(filepath.Join(c.DataDir, raftDir))
 	if err != nil {
 		return 0, err
 	}

@@ -31,56 +31,78 @@ func TestKilledNodesLoseAndDoubleNothing(t *testing.T) {
 	l := &load{c: c, team: team, limit: limit}
 	l.pick = l.anyNode
 
-	calling, stop := context.WithCancel(t.Context())
-	defer stop()
 	finishing, giveUp := context.WithTimeout(t.Context(), trouble+2*time.Minute)
 	defer giveUp()
+	kills := 0
+	l.during(finishing, callers{clients, limit / 2, ttl, 20 * time.Millisecond}, func(context.Context) {
+		for began := time.Now(); time.Since(began) < trouble; kills++ {
+			time.Sleep(2*time.Second + time.Duration(rand.IntN(2000))*time.Millisecond)
+			victim := c.leader()
+			if kills%2 == 1 {
+				victim = rand.IntN(len(c.nodes))
+			}
+			c.nodes[victim].kill()
+			time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
+			c.start(victim)
+			c.waitReady(victim)
+		}
+	})
+	t.Logf("%d kills: %v", kills, l)
+	l.closeBooks(finishing, clients, ttl)
+}
+
+// callers are clients that reserve and settle, one request at a time.
+type callers struct {
+	number int
+	most   int64         // grants after which they stop
+	ttl    time.Duration // of a hold
+	pause  time.Duration // between two calls, at most
+}
+
+// during lets the callers call until trouble returns; what they were granted they
+// settle, which has time until finishing ends.
+func (l *load) during(finishing context.Context, who callers, trouble func(calling context.Context)) {
+	calling, stop := context.WithCancel(finishing)
+	defer stop()
 	var all sync.WaitGroup
-	for range clients {
+	for range who.number {
 		all.Go(func() {
-			for calling.Err() == nil && l.allowed.Load() < limit/2 {
-				if reservation, ok := l.reserve(calling, ttl, false); ok {
-					l.ingest(finishing, "evt-"+ulid.Make().String(), reservation)
+			for calling.Err() == nil {
+				if l.allowed.Load() < who.most {
+					if reservation, ok := l.reserve(calling, who.ttl, false); ok {
+						l.ingest(finishing, "evt-"+ulid.Make().String(), reservation)
+					}
 				}
-				time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+				time.Sleep(rand.N(who.pause))
 			}
 		})
 	}
-	kills := 0
-	for began := time.Now(); time.Since(began) < trouble; kills++ {
-		time.Sleep(2*time.Second + time.Duration(rand.IntN(2000))*time.Millisecond)
-		victim := c.leader()
-		if kills%2 == 1 {
-			victim = rand.IntN(len(c.nodes))
-		}
-		c.nodes[victim].kill()
-		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
-		c.start(victim)
-		c.waitReady(victim)
-	}
+	trouble(calling)
 	stop()
 	all.Wait()
-	t.Logf("%d kills: %v", kills, l)
+}
 
+// closeBooks checks, after whatever went wrong, that every acknowledged event is in every
+// ledger once and no other is, that the balances of all nodes say so, that nothing is
+// in doubt, and that the rest is spendable to exactly the limit. Holds whose answer was lost live for ttl.
+func (l *load) closeBooks(ctx context.Context, clients int, ttl time.Duration) {
+	c, spent := l.c, l.settled.Load()
+	c.t.Helper()
+	l.faults()
 	c.checkLedger(l)
-	spent := l.settled.Load()
-	if spent == 0 {
-		t.Fatal("nothing was spent: the test shows nothing")
+	if spent == 0 || spent > l.limit {
+		c.t.Fatalf("%d used of %d", spent, l.limit)
 	}
-	c.settles(team, spent, ttl+20*time.Second) // holds whose answer a kill swallowed end by expiring
-	if spent > limit {
-		t.Fatalf("%d used of %d", spent, limit)
-	}
-
+	c.settles(l.team, spent, ttl+20*time.Second)
 	before := l.allowed.Load()
 	l.allowed.Store(spent) // what was granted and never settled has expired
 	l.released.Store(0)
-	l.spend(finishing, clients, 0)
+	l.spend(ctx, clients, 0)
 	l.faults()
-	if total := l.settled.Load(); total != limit {
-		t.Errorf("after healing %d were spent in all, want %d (%d were granted before)", total, limit, before)
+	if total := l.settled.Load(); total != l.limit {
+		c.t.Errorf("after healing %d were spent in all, want %d (%d were granted before)", total, l.limit, before)
 	}
-	c.settles(team, limit, 20*time.Second)
+	c.settles(l.team, l.limit, 20*time.Second)
 	c.checkLedger(l)
 	c.stopAll()
 }

@@ -47,7 +47,8 @@ type testNode struct {
 	dir       string
 	extraArgs []string
 	insecure  bool
-	program   string // another build of the program; empty: this one
+	program   string   // another build of the program; empty: this one
+	within    []string // a command that runs the program; empty: none
 
 	noRootToken bool
 }
@@ -123,7 +124,8 @@ func (c *testCluster) start(i int) {
 		env = nil
 	}
 	program := cmp.Or(node.program, testProgram(c.t))
-	node.process = launchProgram(c.t, program, filepath.Join(c.dir, node.name+".log"), env, c.args(node)...)
+	command := slices.Concat(node.within, []string{program}, c.args(node))
+	node.process = launchProgram(c.t, command[0], filepath.Join(c.dir, node.name+".log"), env, command[1:]...)
 }
 
 // waitReady waits until node i decides.

@@ -9,13 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 )
 
 // Bounds that the faults are measured against; the nodes run with their defaults.
@@ -203,62 +200,29 @@ func TestNothingIsLostOrOverspentWhateverGoesWrong(t *testing.T) {
 	l := &load{c: c, team: team, limit: limit}
 	l.pick = l.anyNode
 
-	calling, stop := context.WithCancel(t.Context())
-	defer stop()
 	finishing, giveUp := context.WithTimeout(t.Context(), trouble+2*time.Minute)
 	defer giveUp()
-	var all sync.WaitGroup
-	for range clients {
-		all.Go(func() {
-			for calling.Err() == nil {
-				if l.allowed.Load() < most {
-					if reservation, ok := l.reserve(calling, ttl, false); ok {
-						l.ingest(finishing, "evt-"+ulid.Make().String(), reservation)
-					}
-				}
-				time.Sleep(20*time.Millisecond + rand.N(trouble/500))
-			}
-		})
-	}
-	watch := c.watchBooks(calling, team, limit)
-
-	began := time.Now()
-	todo := append(slices.Clone(faults), longStop)
-	rand.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] })
-	for len(todo) > 0 && time.Since(began) < trouble {
-		n.do(todo[0])
-		todo = todo[1:]
-	}
-	for time.Since(began) < trouble {
-		n.do(faults[rand.IntN(len(faults))])
-	}
-	stop()
-	all.Wait()
+	began, seen := time.Now(), func() int64 { return 0 }
+	l.during(finishing, callers{clients, most, ttl, 40*time.Millisecond + trouble/500}, func(calling context.Context) {
+		seen = c.watchBooks(calling, team, limit)
+		todo := append(slices.Clone(faults), longStop)
+		rand.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] })
+		for len(todo) > 0 && time.Since(began) < trouble {
+			n.do(todo[0])
+			todo = todo[1:]
+		}
+		for time.Since(began) < trouble {
+			n.do(faults[rand.IntN(len(faults))])
+		}
+	})
 	for _, name := range slices.Sorted(maps.Keys(n.done)) {
 		t.Logf("%3d × %s", n.done[name], name)
 	}
 	if n.disk == "" {
 		t.Log("  0 × no disk space: this user may not mount a small one")
 	}
-	t.Logf("%v in %v; the books were read %d times from outside", l, time.Since(began).Round(time.Second), watch())
-
-	l.faults()
-	c.checkLedger(l)
-	spent := l.settled.Load()
-	if spent == 0 || spent > limit {
-		t.Fatalf("%d used of %d", spent, limit)
-	}
-	c.settles(team, spent, ttl+20*time.Second)
-	l.allowed.Store(spent)
-	l.released.Store(0)
-	l.spend(finishing, clients, 0)
-	l.faults()
-	if total := l.settled.Load(); total != limit {
-		t.Errorf("after healing %d were spent in all, want %d", total, limit)
-	}
-	c.settles(team, limit, 20*time.Second)
-	c.checkLedger(l)
-	c.stopAll()
+	t.Logf("%v in %v; the books were read %d times from outside", l, time.Since(began).Round(time.Second), seen())
+	l.closeBooks(finishing, clients, ttl)
 }
 
 // watchBooks reads balances from any node until ctx ends, whatever it says of

@@ -279,4 +279,29 @@ var bugs = []bug{
 		new:    "",
 		test:   "TestVerifyAuditFindsTheFirstBrokenEntry",
 	},
+	// What a disk, or a clock, has changed.
+	{
+		name:   "seal: a changed entry of raft's log is read",
+		breaks: "one replica applies what the others never saw",
+		file:   "cluster/seal.go",
+		old:    "!bytes.Equal(l.Extensions, entrySum(l))",
+		new:    "!bytes.HasPrefix(l.Extensions, []byte{sealMagic})",
+		test:   "TestDamagedRaftLogIsRefusedOrUnchanged",
+	},
+	{
+		name:   "clocks: a limit ends with the period of the leader's clock",
+		breaks: "a node whose clock is behind decides by the old limit",
+		file:   "fsm/birth.go",
+		old:    "if b.end > t.s.now-clockSlack {",
+		new:    "if b.end > t.s.now {",
+		test:   "TestALimitCoversThePeriodThatANodeWithASlowClockIsStillIn",
+	},
+	{
+		name:   "drain: what is held of a period that was hard is given up",
+		breaks: "R4: a lease shrinks below what live reservations hold",
+		file:   "fsm/reconcile.go",
+		old:    "if a == nil || !a.Leased() && t.s.cached(k) == nil && t.load(a, k) == nil {",
+		new:    "if a == nil || !a.Leased() {",
+		test:   "TestDrainedNodeKeepsWhatItHoldsOfAPeriodThatEndedBeforeItsBudgetBecameSoft",
+	},
 }
