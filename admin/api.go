@@ -52,6 +52,7 @@ type api struct {
 	huma     huma.API
 	streams  chan struct{} // a place for each ledger stream in progress
 	backups  chan struct{} // a place for each backup in progress
+	drafts   chan struct{} // a place for each statement in progress
 }
 
 // New returns the complete handler of the control plane.
@@ -61,6 +62,7 @@ func New(c Config) http.Handler {
 		log:     c.Logger,
 		streams: make(chan struct{}, maxStreams),
 		backups: make(chan struct{}, maxBackups),
+		drafts:  make(chan struct{}, maxDrafts),
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -78,6 +80,8 @@ func New(c Config) http.Handler {
 	a.ledgerRoutes()
 	a.usageRoutes()
 	a.adjustmentRoutes()
+	a.statementRoutes()
+	a.invoiceRoutes()
 	a.priceRoutes()
 	a.tokenRoutes()
 	a.auditRoutes()

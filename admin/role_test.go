@@ -53,6 +53,13 @@ var roleMatrix = []roleCase{
 	{"POST", "/v1/accounts/acme/adjustments", `{"event_id":"evt-1","kind":"adjust","usage":{"usd":1},"dry_run":true}`, 403, 403, 200, 200, 403, 403, 200, 404},
 	{"POST", "/v1/accounts/acme/adjustments/reprice", `{"model":"gpt"}`, 403, 403, 200, 200, 403, 403, 200, 404},
 
+	{"GET", "/v1/accounts/acme/invoice", "", 403, 200, 200, 200, 403, 200, 200, 404},
+	{"PUT", "/v1/accounts/acme/invoice", `{"close_lag_hours":1}`, 403, 403, 200, 200, 403, 403, 200, 404},
+	{"GET", "/v1/accounts/acme/statements", "", 403, 200, 200, 200, 403, 200, 200, 404},
+	{"GET", "/v1/accounts/acme/statements/preview", "", 403, 200, 200, 200, 403, 200, 200, 404},
+	{"POST", "/v1/accounts/acme/statements", `{"month":"2026-01"}`, 403, 403, 200, 200, 403, 403, 200, 404},
+	{"GET", "/v1/accounts/acme/statements/2026-01", "", 403, 200, 200, 200, 403, 200, 200, 404},
+
 	{"GET", "/v1/audit", "", 403, 200, 200, 200, 403, 200, 200, 200},
 	{"GET", "/v1/audit/verify", "", 403, 200, 200, 200, 403, 403, 403, 403},
 
@@ -101,6 +108,7 @@ func TestRolesMayDoWhatTheMatrixSays(t *testing.T) {
 	p.apply(fsm.PutAccount{ID: "globex"})
 	p.apply(fsm.DeadNode{Node: 2}) // so that it can be forfeited
 	p.settle("evt-1", p.assignment("bob", "usd"), 1)
+	p.used("evt-2", "2026-01-15T00:00:00Z", "gpt", 1)
 	secrets := []string{
 		p.token(fsm.RoleService, ""), p.token(fsm.RoleAuditor, ""), p.token(fsm.RoleAdmin, ""), p.root,
 		p.token(fsm.RoleService, "acme"), p.token(fsm.RoleAuditor, "acme"), p.token(fsm.RoleAdmin, "acme"), p.token(fsm.RoleAdmin, "globex"),
@@ -138,7 +146,7 @@ func TestMatrixCoversTheContract(t *testing.T) {
 	for _, c := range roleMatrix {
 		path := strings.NewReplacer(
 			"accounts/acme", "accounts/{account}", "/entities/alice", "/entities/{id}", "/entities/bob", "/entities/{id}", "/entities/carol", "/entities/{id}",
-			"{assignment}", "{id}", "nodes/n2", "nodes/{id}", "{root-token}", "{id}", "{admin-token}", "{id}", "{acme-token}", "{id}").Replace(c.path)
+			"{assignment}", "{id}", "nodes/n2", "nodes/{id}", "statements/2026-01", "statements/{id}", "{root-token}", "{id}", "{admin-token}", "{id}", "{acme-token}", "{id}").Replace(c.path)
 		rows[c.method+" "+path] = true
 	}
 	for _, c := range contract {

@@ -37,16 +37,20 @@ func (a *Admin) WriteStatement(ctx context.Context, account, id, format string, 
 }
 
 // FinalizeStatement finalizes a month, which cannot be undone, and returns its statement. A month that is
-// finalized stays as it is, so this may be repeated. It reads every line of the month and may take minutes.
+// finalized stays as it is, so this may be repeated if the month is named. It reads every line of the month and may take minutes.
 func (a *Admin) FinalizeStatement(ctx context.Context, account string, f FinalizeStatement) (Statement, error) {
 	body, err := json.Marshal(f)
 	if err != nil {
 		return Statement{}, err
 	}
+	again := repeatable
+	if f.Month == "" {
+		again = once // the month that is next after this one would be finalized too
+	}
 	var out Statement
 	err = a.caller.do(ctx, &request{
 		method: http.MethodPost, path: statementsPath(account), body: body, contentType: typeJSON, accept: typeJSON + ", " + typeProblem,
-		safety: repeatable, tryTimeout: statementTimeout, timeout: statementTimeout,
+		safety: again, tryTimeout: statementTimeout, timeout: statementTimeout,
 		read: func(ans *answer) error { return json.Unmarshal(ans.body, &out) },
 	})
 	return out, err

@@ -65,21 +65,18 @@ func (t *txn) checkStatement(tn *tenant, c *FinalizeStatement, previous *Stateme
 	id, from, to := monthAt(tn.Timezone, h.From)
 	var f faults
 	f.check("number", numberFault(c.Number))
-	if h.ID != id || h.From != from || h.To != to || h.Loose {
+	if h.ID != id || h.From != from || h.To != to || h.Timezone != tn.Zone() || h.Loose {
 		f.add("month", "is %q, and the statement is not of a whole month in the account's time zone %s", h.ID, tn.Zone())
 	}
 	if err := f.err(); err != nil {
 		return err
 	}
-	if open := to + settings.CloseLagMS; t.s.now < open {
-		return tooEarly(h.ID, to, settings.CloseLagMS, t.s.now)
+	if err := h.mayFinalize(previous, settings.CloseLagMS, t.s.now); err != nil {
+		return err
 	}
 	after, name := uint64(0), ""
 	if previous != nil {
 		after, name = previous.Through, previous.ID
-		if h.From != previous.To {
-			return outOfTurn(tn.Timezone, previous, h.ID)
-		}
 	}
 	switch {
 	case h.Previous != name || h.After != after:
@@ -88,6 +85,19 @@ func (t *txn) checkStatement(tn *tenant, c *FinalizeStatement, previous *Stateme
 		return conflict("the draft was read up to line %d, and the ledger has lines %d to %d; draft it anew", h.Through, after, tn.ledgerSeq)
 	}
 	return t.checkStatementContent(c, previous)
+}
+
+// mayFinalize refuses a month that is not next, or not over for so long.
+func (h *StatementHead) mayFinalize(previous *StatementHead, lag, now int64) *Error {
+	switch {
+	case h.ID == "":
+		return invalid("month", "is missing: only whole months are finalized")
+	case previous != nil && h.From != previous.To:
+		return outOfTurn(h.Timezone, previous, h.ID)
+	case now < h.To+lag:
+		return tooEarly(h.ID, h.To, lag, now)
+	}
+	return nil
 }
 
 // tooEarly says when a month can be finalized.

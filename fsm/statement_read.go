@@ -11,6 +11,9 @@ type StatementQuery struct {
 	Month    string // 2026-10, in the account's time zone
 	From, To int64  // Unix milliseconds, [From, To)
 	Layout   *StatementLayout
+	// FinalizeAt is a time at which the draft is meant to be finalized, in Unix milliseconds. If it could not be, that
+	// is said before the ledger is read. Zero: it is not.
+	FinalizeAt int64
 }
 
 // draftPage is how many lines a draft holds in memory at once.
@@ -94,6 +97,11 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 			head.Previous, head.After, opening = latest.ID, latest.Through, latest.Totals
 		}
 	}
+	if q.FinalizeAt != 0 {
+		if err := d.mayFinalize(&head, latest, settings.CloseLagMS, q.FinalizeAt); err != nil {
+			return nil, err
+		}
+	}
 	sum := newStatementSum(head, d.under(head.Layout))
 	if err := d.read(ctx, sum); err != nil {
 		return nil, err
@@ -109,8 +117,8 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 func (d *draft) span(head *StatementHead, q *StatementQuery, latest *StatementHead) (err error) {
 	switch {
 	case q.Month != "":
-		head.ID = q.Month
 		head.From, head.To, err = MonthOf(d.timezone, q.Month)
+		head.ID = q.Month
 		return err
 	case q.From != 0 || q.To != 0:
 		if q.From >= q.To {
@@ -131,6 +139,21 @@ func (d *draft) span(head *StatementHead, q *StatementQuery, latest *StatementHe
 	}
 	if err == nil {
 		head.ID, head.From, head.To = monthAt(d.timezone, first)
+	}
+	return err
+}
+
+// mayFinalize refuses what applying would refuse, and a chain that would begin with empty months.
+func (d *draft) mayFinalize(head, latest *StatementHead, lag, at int64) error {
+	if err := head.mayFinalize(latest, lag, at); err != nil {
+		return err
+	}
+	if latest != nil {
+		return nil
+	}
+	first, ok, err := d.firstMonth()
+	if err == nil && (!ok || head.To <= first) {
+		err = conflict("account %q has no ledger lines before the end of %s; there is nothing to state", d.account, head.ID)
 	}
 	return err
 }
