@@ -45,7 +45,7 @@ func (p *assignmentPut) backfill() (map[int]int64, *Error) {
 		}
 		lines++
 		for _, id := range line.chain {
-			for _, target := range targets[string(id)] {
+			for _, target := range targets[id] {
 				line.add(target, used)
 			}
 		}
@@ -64,8 +64,8 @@ func (l *lineReader) add(target backfillTarget, used map[int]int64) {
 		return
 	}
 	for _, q := range l.usage {
-		if string(q.capability) == target.capability {
-			used[target.change] = satAdd(used[target.change], q.amount)
+		if q.Capability == target.capability {
+			used[target.change] = satAdd(used[target.change], q.Amount)
 		}
 	}
 }

@@ -93,13 +93,11 @@ func TestChainIsTheSameHoweverEntriesAreBatched(t *testing.T) {
 func TestChainBeginsWithTheFirstEntryOfItsVersion(t *testing.T) {
 	r := newRig(t)
 	k := r.period(r.assign(1000))
+	r.version = FirstLogVersion
 	for i := range 3 {
-		e := r.entry("", settle(1, r.event(fmt.Sprintf("old-%d", i), k, 1, 0, 1)))
-		e.Data[1] = 1
-		if _, err := r.m.Apply([]Entry{{Index: e.Index, Term: e.Term, Data: seal(e.Data)}}); err != nil {
-			t.Fatal(err)
-		}
+		r.must(settle(1, r.event(fmt.Sprintf("old-%d", i), k, 1, 0, 1)))
 	}
+	r.version = LogVersion
 	r.reopen()
 	for i := range 3 {
 		r.must(settle(1, r.event(fmt.Sprintf("new-%d", i), k, 1, 0, 1)))

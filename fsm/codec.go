@@ -12,29 +12,48 @@ import (
 // An encoded command:
 //
 //	magic 0xB5 | version u8 | kind u8 | CRC-32C u32 of everything else | msgpack Command | msgpack body
+//	magic 0xB5 | 3          | kind u8 | CRC-32C u32 of everything else | packed Reconcile (see codec_part.go)
 //
-// Version 1 is of entries whose ledger lines are not chained yet (see chain.go); its
-// layout is the same.
+// The version of an entry also says how what it writes is encoded, because every
+// replica has to write the same bytes, whatever release it runs:
+//
+//	1  ledger lines are not chained yet (see chain.go); values are msgpack
+//	2  ledger lines are chained
+//	3  a Reconcile is packed, and so are the values that codec_line.go lists
 //
 // The checksum makes a damaged entry a rejection instead of a different command.
 // Unknown versions, kinds and fields are rejected too: a replica that skipped
 // what it does not know would drift from one that knows it.
 const (
 	commandMagic   = 0xB5
-	commandVersion = 2
-	commandHeader  = 7 // bytes before the msgpack
+	commandVersion = LogVersion
+	commandHeader  = 7 // bytes before the body
+	packedFrom     = 3 // the first version whose Reconcile and whose values are packed
+)
+
+// Versions of encoded commands. A leader writes LogVersion once it knows that
+// every member reads that, and until then the first, which all do.
+const (
+	LogVersion      = 3
+	FirstLogVersion = 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Encode encodes a command for the log. It fails only if the command has no
+// Encode encodes a command for the log as LogVersion. It fails only if the command has no
 // body, or is larger than MaxCommandBytes.
-func Encode(c *Command) ([]byte, error) {
+func Encode(c *Command) ([]byte, error) { return EncodeVersion(c, LogVersion) }
+
+// EncodeVersion is Encode as an earlier version.
+func EncodeVersion(c *Command, version uint8) ([]byte, error) {
 	if c.Body == nil {
 		return nil, invalid("body", "is missing")
 	}
 	data := make([]byte, commandHeader, 256)
-	data[0], data[1], data[2] = commandMagic, commandVersion, byte(c.Body.kind())
+	data[0], data[1], data[2] = commandMagic, version, byte(c.Body.kind())
+	if r, ok := c.Body.(Reconcile); ok && version >= packedFrom {
+		return complete(appendReconcile(data, c, &r, nil))
+	}
 	data, err := appendMsgpack(data, c)
 	if err == nil {
 		data, err = appendMsgpack(data, c.Body)
@@ -42,6 +61,23 @@ func Encode(c *Command) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode command: %w", err)
 	}
+	return complete(data)
+}
+
+// EncodeParts encodes a Reconcile of packed parts as LogVersion; c has no body. It fails only if that is larger
+// than MaxCommandBytes.
+func EncodeParts(c *Command, parts []PackedPart) ([]byte, error) {
+	size := 256
+	for _, p := range parts {
+		size += len(p)
+	}
+	data := make([]byte, commandHeader, size)
+	data[0], data[1], data[2] = commandMagic, LogVersion, byte(kindReconcile)
+	return complete(appendReconcile(data, c, &Reconcile{}, parts))
+}
+
+// complete gives an encoded command its checksum.
+func complete(data []byte) ([]byte, error) {
 	if len(data) > MaxCommandBytes {
 		return nil, &Error{
 			Code:    CodeTooLarge,
@@ -60,7 +96,10 @@ func commandCRC(data []byte) uint32 {
 
 // Decode decodes a command. Unknown or damaged input is an *Error with
 // CodeCorrupt, never a panic. The body is a value, not a pointer.
-func Decode(data []byte) (*Command, error) {
+func Decode(data []byte) (*Command, error) { return decodeCommand(data, &unpackMemory{}) }
+
+// decodeCommand is Decode; a Reconcile that is packed is made of m.
+func decodeCommand(data []byte, m *unpackMemory) (*Command, error) {
 	switch {
 	case len(data) < commandHeader:
 		return nil, corrupt("it has %d bytes", len(data))
@@ -76,6 +115,13 @@ func Decode(data []byte) (*Command, error) {
 	decode := bodyDecoder(kind(data[2]))
 	if decode == nil {
 		return nil, corrupt("its kind %d is unknown", data[2])
+	}
+	if data[1] >= packedFrom && kind(data[2]) == kindReconcile {
+		c, sound := unpackReconcile(data[commandHeader:], m)
+		if !sound {
+			return nil, corrupt("its body cannot be read")
+		}
+		return c, nil
 	}
 	r := bytes.NewReader(data[commandHeader:])
 	d := msgpack.NewDecoder(r)

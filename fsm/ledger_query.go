@@ -36,10 +36,10 @@ func (f *LedgerFilter) match(e *Event) bool {
 
 // matchStored is match of a line that is not decoded; EventID is not looked at.
 func (f *LedgerFilter) matchStored(l *lineReader) bool {
-	is := func(want string, have []byte) bool { return want == "" || want == string(have) }
-	return (f.Entity == "" || slices.ContainsFunc(l.chain, func(id []byte) bool { return string(id) == f.Entity })) &&
+	is := func(want, have string) bool { return want == "" || want == have }
+	return (f.Entity == "" || slices.Contains(l.chain, f.Entity)) &&
 		is(f.Model, l.model) && is(f.Key, l.key) && is(f.Member, l.member) &&
-		(f.Capability == "" || slices.ContainsFunc(l.usage, func(u usageRef) bool { return string(u.capability) == f.Capability })) &&
+		(f.Capability == "" || slices.ContainsFunc(l.usage, func(q Quantity) bool { return q.Capability == f.Capability })) &&
 		(f.From == 0 || l.at >= f.From) && (f.To == 0 || l.at < f.To) &&
 		(!f.Unattributed || l.unattributed) && (!f.Unpriced || l.unpriced)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"unsafe"
 )
 
 // lineReader reads the part of stored ledger lines that a backfill or a filter needs and skips the
@@ -13,31 +14,38 @@ import (
 type lineReader struct {
 	settled int64
 	at      int64
-	chain   [][]byte
-	usage   []usageRef
-	model   []byte
-	key     []byte
-	member  []byte
+	chain   []string
+	usage   []Quantity
+	model   string
+	key     string
+	member  string
 
 	unattributed, unpriced bool
 
-	rest []byte // of the value
-	bad  bool   // the value ended too soon, or held something unexpected
-}
+	// Of a line in msgpack.
+	rest     []byte // of the value
+	bad      bool   // the value ended too soon, or held something unexpected
+	chainOwn []string
+	usageOwn []Quantity
 
-// usageRef is a Quantity whose capability points into the value.
-type usageRef struct {
-	capability []byte
-	amount     int64
+	// Of a packed line.
+	mem   unpackMemory
+	near  near
+	event Event
 }
 
 var errLine = errors.New("a ledger line is damaged")
 
 func (l *lineReader) read(value []byte) error {
+	if len(value) > 0 && value[0] == packedVersion {
+		return l.readPacked(value)
+	}
 	if len(value) == 0 || value[0] != valueVersion {
 		return errLine
 	}
-	*l = lineReader{chain: l.chain[:0], usage: l.usage[:0], rest: value[1:]}
+	l.settled, l.at, l.chain, l.usage = 0, 0, l.chainOwn[:0], l.usageOwn[:0]
+	l.model, l.key, l.member, l.unattributed, l.unpriced = "", "", "", false, false
+	l.rest, l.bad = value[1:], false
 	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
 		switch string(l.text()) {
 		case "settled":
@@ -48,11 +56,15 @@ func (l *lineReader) read(value []byte) error {
 			l.skip()
 		}
 	}
+	l.chainOwn, l.usageOwn = l.chain, l.usage
 	if l.bad {
 		return errLine
 	}
 	return nil
 }
+
+// view returns b as a text that shares its memory: it is good as long as b is not written to.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (l *lineReader) readEvent() {
 	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
@@ -61,18 +73,18 @@ func (l *lineReader) readEvent() {
 			l.at = l.number()
 		case "ch":
 			for n := l.length(0x90, 0xdc); n > 0 && !l.bad; n-- {
-				l.chain = append(l.chain, l.text())
+				l.chain = append(l.chain, view(l.text()))
 			}
 		case "us":
 			for n := l.length(0x90, 0xdc); n > 0 && !l.bad; n-- {
 				l.usage = append(l.usage, l.readUsage())
 			}
 		case "mo":
-			l.model = l.text()
+			l.model = view(l.text())
 		case "ky":
-			l.key = l.text()
+			l.key = view(l.text())
 		case "me":
-			l.member = l.text()
+			l.member = view(l.text())
 		case "un":
 			l.unattributed = l.flag()
 		case "pr":
@@ -93,18 +105,18 @@ func (l *lineReader) readPricing() {
 	}
 }
 
-func (l *lineReader) readUsage() (u usageRef) {
+func (l *lineReader) readUsage() (q Quantity) {
 	for n := l.length(0x80, 0xde); n > 0 && !l.bad; n-- {
 		switch string(l.text()) {
 		case "c":
-			u.capability = l.text()
+			q.Capability = view(l.text())
 		case "a":
-			u.amount = l.number()
+			q.Amount = l.number()
 		default:
 			l.skip()
 		}
 	}
-	return u
+	return q
 }
 
 // The rest is msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md

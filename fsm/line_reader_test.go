@@ -69,10 +69,8 @@ func TestABackfillReadsLinesAsTheyWereWritten(t *testing.T) {
 func (l *lineReader) mustEqual(t fataler, want *LedgerLine) {
 	t.Helper()
 	same := l.settled == want.Settled && l.at == want.Event.At &&
-		slices.EqualFunc(l.chain, want.Event.Chain, func(a []byte, b string) bool { return string(a) == b }) &&
-		slices.EqualFunc(l.usage, want.Event.Usage, func(a usageRef, b Quantity) bool {
-			return string(a.capability) == b.Capability && a.amount == b.Amount
-		})
+		slices.Equal(l.chain, want.Event.Chain) &&
+		slices.Equal(l.usage, want.Event.Usage)
 	if !same {
 		t.Fatalf("read %d %d %q %v of %+v", l.settled, l.at, l.chain, l.usage, want)
 	}

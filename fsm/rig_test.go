@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +24,8 @@ type rig struct {
 	now   int64
 	log   []Entry // everything proposed
 	seen  []*Changes
+
+	version uint8 // of the log; 0: LogVersion
 }
 
 // newRig opens a Machine in memory, initialised with 5 shares and 10 s of
@@ -77,7 +80,7 @@ func (r *rig) last() *Changes { return r.seen[len(r.seen)-1] }
 // entry encodes a body as the next log entry, proposed by node 1 at r.now.
 func (r *rig) entry(id string, body Body) Entry {
 	r.t.Helper()
-	data, err := Encode(&Command{ID: id, At: r.now, Leader: 1, Actor: Actor{Type: "token", ID: "tok_test"}, Body: body})
+	data, err := EncodeVersion(&Command{ID: id, At: r.now, Leader: 1, Actor: Actor{Type: "token", ID: "tok_test"}, Body: body}, cmp.Or(r.version, LogVersion))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// valueVersion is the first byte of every stored value. A change of a struct
+// valueVersion is the first byte of a stored value in msgpack; packed ones have packedVersion. A change of a struct
 // that msgpack cannot read into the new one gets a new version and a case in decodeValue.
 const valueVersion = 1
 
@@ -47,8 +47,11 @@ func decodeValue(v []byte, into any) error {
 	if len(v) == 0 {
 		return fmt.Errorf("stored value is empty")
 	}
-	if v[0] != valueVersion {
-		return fmt.Errorf("stored value has version %d, this release reads %d", v[0], valueVersion)
+	switch v[0] {
+	case valueVersion:
+		return msgpack.Unmarshal(v[1:], into)
+	case packedVersion:
+		return unpackValue(v, into)
 	}
-	return msgpack.Unmarshal(v[1:], into)
+	return fmt.Errorf("stored value has version %d, this release reads up to %d", v[0], packedVersion)
 }
