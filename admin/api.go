@@ -35,6 +35,8 @@ type Config struct {
 	// Reserved returns, in order, what the live nodes have set aside of the
 	// budgets: live reservations and events on their way into the ledger.
 	Reserved func(ctx context.Context, budgets []fsm.BudgetKey) ([]int64, error)
+	// Rejected returns what each live node knows of an account's rejected events; account "": of those that name no account there is.
+	Rejected func(ctx context.Context, account string) []enforcer.NodeRejected
 	Ready    func() error        // why this node may not decide now, or nil
 	Gatherer prometheus.Gatherer // nil: no metrics
 	NodeName string
@@ -46,6 +48,7 @@ type api struct {
 	cluster  Cluster
 	machine  *fsm.Machine
 	reserved func(ctx context.Context, budgets []fsm.BudgetKey) ([]int64, error)
+	rejected func(ctx context.Context, account string) []enforcer.NodeRejected
 	ready    func() error
 	node     string
 	log      *slog.Logger
@@ -58,7 +61,7 @@ type api struct {
 // New returns the complete handler of the control plane.
 func New(c Config) http.Handler {
 	a := &api{
-		cluster: c.Cluster, machine: c.Machine, reserved: c.Reserved, ready: c.Ready, node: c.NodeName,
+		cluster: c.Cluster, machine: c.Machine, reserved: c.Reserved, rejected: c.Rejected, ready: c.Ready, node: c.NodeName,
 		log:     c.Logger,
 		streams: make(chan struct{}, maxStreams),
 		backups: make(chan struct{}, maxBackups),
@@ -79,6 +82,7 @@ func New(c Config) http.Handler {
 	a.treeRoutes()
 	a.ledgerRoutes()
 	a.usageRoutes()
+	a.rejectedRoutes()
 	a.adjustmentRoutes()
 	a.statementRoutes()
 	a.invoiceRoutes()

@@ -39,6 +39,8 @@ var contract = []string{
 	"GET /v1/accounts/{account}/tree",
 	"GET /v1/accounts/{account}/ledger",
 	"GET /v1/accounts/{account}/usage",
+	"GET /v1/accounts/{account}/rejected",
+	"GET /v1/rejected",
 	"POST /v1/accounts/{account}/adjustments",
 	"POST /v1/accounts/{account}/adjustments/reprice",
 	"GET /v1/accounts/{account}/statements",

@@ -130,7 +130,8 @@ type plane struct {
 	ready    error
 	reserved map[uint64]int64 // by assignment
 	asked    int              // how many times it was asked for
-	silent   int              // how many more times a node does not answer
+	rejected func(ctx context.Context, account string) []enforcer.NodeRejected
+	silent   int // how many more times a node does not answer
 }
 
 type lockedBuffer struct {
@@ -177,6 +178,12 @@ func newPlane(t *testing.T) *plane {
 				return out, fmt.Errorf("node 2: %w", enforcer.ErrUnreachable)
 			}
 			return out, nil
+		},
+		Rejected: func(ctx context.Context, account string) []enforcer.NodeRejected {
+			if p.rejected == nil {
+				return nil
+			}
+			return p.rejected(ctx, account)
 		},
 		Ready: func() error {
 			p.mu.Lock()

@@ -68,19 +68,28 @@ func (c *tokenCache) keep(t fsm.Token, round uint64) {
 
 var bearer = []byte("bearer ")
 
-// authenticate returns the account that a request's token covers; empty: all.
-func (s *server) authenticate(h *fasthttp.RequestHeader, now int64) (account string, p *problem) {
+// token returns the token that a request shows, expired or not.
+func (s *server) token(h *fasthttp.RequestHeader) (fsm.Token, *problem) {
 	header := h.Peek(fasthttp.HeaderAuthorization)
 	if len(header) <= len(bearer) || !bytes.EqualFold(header[:len(bearer)], bearer) {
-		return "", newProblem(codeNoToken, "send Authorization: Bearer and a service token")
+		return fsm.Token{}, newProblem(codeNoToken, "send Authorization: Bearer and a service token")
 	}
 	t, ok := s.e.tokens.find(s.e.m, sha256.Sum256(header[len(bearer):]))
 	if !ok {
 		// A node that is behind may not have heard of the token yet.
 		if err := s.e.Ready(); err != nil {
-			return "", problemOf(err, "")
+			return fsm.Token{}, problemOf(err, "")
 		}
-		return "", newProblem(codeNoToken, "the token is not known")
+		return fsm.Token{}, newProblem(codeNoToken, "the token is not known")
+	}
+	return t, nil
+}
+
+// authenticate returns the account that a request's token covers; empty: all.
+func (s *server) authenticate(h *fasthttp.RequestHeader, now int64) (account string, p *problem) {
+	t, p := s.token(h)
+	if p != nil {
+		return "", p
 	}
 	if t.ExpiresAt != 0 && now >= t.ExpiresAt {
 		return "", newProblem(codeNoToken, "the token has expired")

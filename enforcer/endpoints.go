@@ -112,7 +112,10 @@ func (s *server) ingest(r *request) *problem {
 	if err := s.e.ingest(context.Background(), items, quorum); err != nil {
 		return s.problem(err, "")
 	}
-	s.metrics.ingested(items)
+	if s.metrics.ingested(items) > 0 {
+		t, _ := s.token(&r.ctx.Request.Header)
+		s.keepRejected(items, t.ID, r.account)
+	}
 	status := fasthttp.StatusAccepted
 	if r.answer.ingested(items) {
 		status = fasthttp.StatusOK

@@ -79,8 +79,9 @@ type Enforcer struct {
 	waiting  atomic.Int64  // checks in queues
 	arrivals atomic.Uint64 // numbers them
 
-	counters Counters
-	propose  atomic.Pointer[proposer]
+	counters   Counters
+	rejections rejections
+	propose    atomic.Pointer[proposer]
 }
 
 // proposer commits a command through the leader.
@@ -104,6 +105,8 @@ type Counters struct {
 	Releases atomic.Uint64
 	Expired  atomic.Uint64 // reservations
 	Unpriced atomic.Uint64 // events recorded that could not be priced in full
+
+	Unattributed atomic.Uint64 // events recorded none of whose entities is provisioned
 }
 
 // Errors of Ready, all of them ErrUnavailable.
@@ -142,6 +145,7 @@ func Open(c Config, m *fsm.Machine, p Peers) (*Enforcer, error) {
 		c: c, log: c.Logger.With("node", c.Name), m: m, peers: p,
 		units: newUnits(), book: newBook(), draws: newDrawTable(), begin: make(chan struct{}),
 	}
+	e.rejections.since = e.now()
 	e.catalog.Store(newCatalog())
 	e.agent = newAgent(e)
 	e.notices = newNotices(e)

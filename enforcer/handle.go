@@ -64,6 +64,8 @@ func (e *Enforcer) Handle(ctx context.Context, from fsm.NodeNum, method Method, 
 		return answer(body, func(req *IngestRequest) (*IngestReply, error) { return e.handleIngest(ctx, req) })
 	case MethodHolds:
 		return answer(body, func(req *HoldsRequest) (*HoldsReply, error) { return e.handleHolds(ctx, req) })
+	case MethodRejected:
+		return answer(body, func(req *RejectedRequest) (*RejectedReply, error) { return e.handleRejected(req) })
 	case MethodSyncDraws:
 		return answer(body, func(req *SyncDrawsRequest) (*Empty, error) {
 			if req.Origin != from {

@@ -27,6 +27,7 @@ func FuzzPeerRequest(f *testing.F) {
 		MethodKeepDraw:  &KeepDrawRequest{Reservation: id, TTLMS: 5_000},
 		MethodLive:      &LiveRequest{Reservations: []string{id}},
 		MethodFirm:      &FirmRequest{Reservation: id},
+		MethodRejected:  &RejectedRequest{Account: "acme"},
 	} {
 		body, err := msgpack.Marshal(req)
 		if err != nil {

@@ -299,6 +299,9 @@ func (e *Enforcer) storeClaimed(recs []recording) error {
 		if p := sh.ev.Pricing; p != nil && p.Unpriced {
 			e.counters.Unpriced.Add(1)
 		}
+		if sh.ev.Unattributed {
+			e.counters.Unattributed.Add(1)
+		}
 	}
 	return nil
 }

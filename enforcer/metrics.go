@@ -15,7 +15,8 @@ type metrics struct {
 
 	checks   map[Code]prometheus.Counter
 	latency  prometheus.Histogram
-	events   [3]prometheus.Counter // by eventOutcome
+	events   [3]prometheus.Counter         // by eventOutcome
+	rejects  map[string]prometheus.Counter // by code
 	problems map[string]prometheus.Counter
 	all      []prometheus.Collector
 }
@@ -34,6 +35,7 @@ var (
 	descReleases   = describe("lease_releases_total", "Times this node gave part of a budget back.")
 	descExpired    = describe("reservations_expired_total", "Reservations that ended by themselves.")
 	descUnpriced   = describe("ingest_unpriced_total", "Events recorded here whose model, or some of whose usage, has no price.")
+	descUnattr     = describe("ingest_unattributed_total", "Events recorded here none of whose entities is provisioned; they are charged to the account's root.")
 	descBudgets    = describe("lease_budgets", "Budgets this node has an account of: leased to it in part, held by it (the rest is here), held by another node, or not leased.", "state")
 	descLive       = describe("reservations_live", "Reservations this node has given out that hold something.")
 	descOutbox     = describe("outbox_events", "Accepted events that are not settled yet.")
@@ -61,11 +63,14 @@ func newMetrics(e *Enforcer) *metrics {
 	events := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "bursar_ingest_events_total", Help: "Events ingested, by outcome.",
 	}, []string{"outcome"})
+	rejects := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bursar_ingest_rejected_total", Help: "Events rejected, by code; /v1/accounts/{account}/rejected lists the latest.",
+	}, []string{"code"})
 	problems := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "bursar_problems_total", Help: "Requests of the data plane answered with an error, by code.",
 	}, []string{"code"})
 	m := &metrics{
-		e: e, checks: make(map[Code]prometheus.Counter), problems: make(map[string]prometheus.Counter),
+		e: e, checks: make(map[Code]prometheus.Counter), problems: make(map[string]prometheus.Counter), rejects: make(map[string]prometheus.Counter),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "bursar_check_seconds", Help: "Time to decide a check, without reading and writing the connection.",
 			Buckets: checkBuckets,
@@ -78,10 +83,13 @@ func newMetrics(e *Enforcer) *metrics {
 	for i, outcome := range []string{eventAccepted: "accepted", eventDuplicate: "duplicate", eventRejected: "rejected"} {
 		m.events[i] = events.WithLabelValues(outcome)
 	}
+	for _, code := range rejectCodes {
+		m.rejects[code] = rejects.WithLabelValues(code)
+	}
 	for code := range problemStatus {
 		m.problems[code] = problems.WithLabelValues(code)
 	}
-	m.all = []prometheus.Collector{checks, m.latency, events, problems}
+	m.all = []prometheus.Collector{checks, m.latency, events, rejects, problems}
 	return m
 }
 
@@ -93,8 +101,15 @@ func (m *metrics) checked(code Code, took time.Duration) {
 	m.latency.Observe(took.Seconds())
 }
 
-// ingested counts the items of an ingest.
-func (m *metrics) ingested(items []ingestItem) {
+// rejected counts a rejected event.
+func (m *metrics) rejected(code string) {
+	if c := m.rejects[code]; c != nil {
+		c.Inc()
+	}
+}
+
+// ingested counts the items of an ingest and returns how many of them were rejected.
+func (m *metrics) ingested(items []ingestItem) (rejected int) {
 	var n [len(m.events)]int
 	for i := range items {
 		switch {
@@ -109,6 +124,7 @@ func (m *metrics) ingested(items []ingestItem) {
 	for i, c := range m.events {
 		c.Add(float64(n[i]))
 	}
+	return n[eventRejected]
 }
 
 func (m *metrics) problem(code string) {
@@ -122,7 +138,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, c := range m.all {
 		c.Describe(out)
 	}
-	for _, d := range []*prometheus.Desc{descSlow, descLocal, descAsks, descReleases, descExpired, descUnpriced, descBudgets, descLive, descOutbox, descOutboxSize, descOutboxAge,
+	for _, d := range []*prometheus.Desc{descSlow, descLocal, descAsks, descReleases, descExpired, descUnpriced, descUnattr, descBudgets, descLive, descOutbox, descOutboxSize, descOutboxAge,
 		descWrites, descRecords, descErrors, descReady} {
 		out <- d
 	}
@@ -147,6 +163,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	counter(descReleases, stats.Releases.Load())
 	counter(descExpired, stats.Expired.Load())
 	counter(descUnpriced, stats.Unpriced.Load())
+	counter(descUnattr, stats.Unattributed.Load())
 	for state, n := range m.e.book.states() {
 		out <- prometheus.MustNewConstMetric(descBudgets, prometheus.GaugeValue, float64(n), state)
 	}

@@ -28,6 +28,10 @@ const (
 	RejectConflict    = "id_conflict"          // the id was used before with another body
 )
 
+// rejectCodes are all of them.
+var rejectCodes = []string{RejectID, RejectAccount, RejectEntities, RejectUsage, RejectAmount, RejectTime, RejectModel, RejectTier, RejectMember,
+	RejectReservation, RejectMetadata, RejectKeyUnknown, RejectNoAccount, RejectCapability, RejectConflict}
+
 // ingestItem is one event of an ingest and what becomes of it.
 type ingestItem struct {
 	ev      *fsm.Event

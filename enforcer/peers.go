@@ -59,6 +59,7 @@ const (
 	MethodLive                        // LiveRequest → LiveReply, to the origin of draws held for long
 	MethodFirm                        // FirmRequest → Empty, to the holder; repeated until answered
 	MethodDrawsOn                     // DrawsOnRequest → DrawsOnReply, to anyone, by a node whose machine has crashed
+	MethodRejected                    // RejectedRequest → RejectedReply, to anyone
 )
 
 // Empty is a reply without content.

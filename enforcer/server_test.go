@@ -214,6 +214,7 @@ func TestMetricsCountWhatWasAnswered(t *testing.T) {
 	n.post("/v1/check", `{}`)
 	n.post("/v1/ingest", events(event("e", ""), event("e", ""), event("", "")))
 	n.post("/v1/ingest", events(event("u", `,"model":"unheard-of"`), event("u", `,"model":"unheard-of"`)))
+	n.post("/v1/ingest", events(`{"id":"ghost","account":"acme","entities":["ghost"]}`))
 	families, err := registry.Gather()
 	mustDo(t, err)
 	got := map[string]float64{}
@@ -227,18 +228,21 @@ func TestMetricsCountWhatWasAnswered(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]float64{
-		"bursar_checks_total ok":                1,
-		"bursar_checks_total exceeds_limit":     1,
-		"bursar_check_seconds":                  2,
-		"bursar_problems_total invalid_request": 1,
-		"bursar_ingest_events_total accepted":   2,
-		"bursar_ingest_events_total duplicate":  2,
-		"bursar_ingest_unpriced_total":          1,
-		"bursar_ingest_events_total rejected":   1,
-		"bursar_reservations_live":              1,
-		"bursar_outbox_events":                  0,
-		"bursar_journal_errors_total":           0,
-		"bursar_ready":                          1,
+		"bursar_checks_total ok":                   1,
+		"bursar_checks_total exceeds_limit":        1,
+		"bursar_check_seconds":                     2,
+		"bursar_problems_total invalid_request":    1,
+		"bursar_ingest_events_total accepted":      3,
+		"bursar_ingest_events_total duplicate":     2,
+		"bursar_ingest_unpriced_total":             1,
+		"bursar_ingest_unattributed_total":         1,
+		"bursar_ingest_rejected_total invalid_id":  1,
+		"bursar_ingest_rejected_total id_conflict": 0,
+		"bursar_ingest_events_total rejected":      1,
+		"bursar_reservations_live":                 1,
+		"bursar_outbox_events":                     0,
+		"bursar_journal_errors_total":              0,
+		"bursar_ready":                             1,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v (present: %v), want %v", name, v, ok, want)

@@ -14,10 +14,11 @@ import (
 )
 
 type ledgerCmd struct {
-	List    ledgerListCmd    `cmd:"" help:"List an account's ledger, newest first."`
-	Void    ledgerVoidCmd    `cmd:"" help:"Make an event count for nothing, by a new line."`
-	Adjust  ledgerAdjustCmd  `cmd:"" help:"Make an event count as other amounts, by a new line."`
-	Reprice ledgerRepriceCmd `cmd:"" help:"Price events anew, by new lines."`
+	List     ledgerListCmd     `cmd:"" help:"List an account's ledger, newest first."`
+	Rejected ledgerRejectedCmd `cmd:"" help:"List events that were rejected and are in no ledger."`
+	Void     ledgerVoidCmd     `cmd:"" help:"Make an event count for nothing, by a new line."`
+	Adjust   ledgerAdjustCmd   `cmd:"" help:"Make an event count as other amounts, by a new line."`
+	Reprice  ledgerRepriceCmd  `cmd:"" help:"Price events anew, by new lines."`
 }
 
 // ledgerListCmd shows lines. Its --output has the formats that the server streams, too.

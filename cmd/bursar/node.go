@@ -294,6 +294,7 @@ func (n *node) controlPlane(e *enforcer.Enforcer) http.Handler {
 		Cluster:  n.cluster,
 		Machine:  n.machine,
 		Reserved: e.ClusterReserved,
+		Rejected: e.ClusterRejected,
 		Ready:    n.Ready,
 		Gatherer: n.registry,
 		NodeName: n.c.Name,
