@@ -171,16 +171,7 @@ const (
 // ExportLedger streams an account's ledger lines into w as CSV or NDJSON. It is
 // bounded by ctx alone. An error after the first byte leaves w with a part: nothing is sent twice.
 func (a *Admin) ExportLedger(ctx context.Context, account string, f LedgerFilter, format string, w io.Writer) error {
-	path := accountPath(account) + "/ledger" + a.query(f.query())
-	resp, err := a.caller.stream(ctx, &request{method: http.MethodGet, path: path, accept: format})
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(w, resp.Body); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	return a.copy(ctx, accountPath(account)+"/ledger"+a.query(f.query()), format, w)
 }
 
 // StreamLedger is Ledger as one answer: it is for reading many lines, which it holds in memory one at a

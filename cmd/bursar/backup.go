@@ -14,9 +14,6 @@ import (
 	"github.com/bursar-dev/bursar/fsm"
 )
 
-// toStdio is the file name that means standard output or input.
-const toStdio = "-"
-
 // backupCmd is `bursar backup`.
 type backupCmd struct {
 	File  string `arg:"" help:"File to write. - writes to standard output." placeholder:"FILE"`

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -72,15 +71,12 @@ func (c *benchReplayCmd) Run(ctx context.Context, k *kong.Context) error {
 }
 
 func (c *benchReplayCmd) read() ([]bench.TraceCall, error) {
-	if c.File == "-" {
-		return bench.ReadTrace(os.Stdin)
-	}
-	f, err := os.Open(c.File)
+	in, err := openInput(c.File)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	calls, err := bench.ReadTrace(f)
+	defer in.Close()
+	calls, err := bench.ReadTrace(in)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.File, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -149,15 +148,11 @@ func (c *applyCmd) Run(ctx context.Context, k *kong.Context) error {
 }
 
 func readConfiguration(path string) (*configuration, error) {
-	in := io.Reader(os.Stdin)
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+	in, err := openInput(path)
+	if err != nil {
+		return nil, err
 	}
+	defer in.Close()
 	return decodeConfiguration(in)
 }
 

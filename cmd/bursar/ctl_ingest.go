@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -78,15 +77,11 @@ func (c *ingestCmd) report(s *session, sum ingestSummary) error {
 
 // file records the events of a file through a Recorder. What does not get through at once is told to progress.
 func (c *ingestCmd) file(ctx context.Context, s *session, cl *client.Client, progress io.Writer) error {
-	in := io.Reader(os.Stdin)
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return usageError{fmt.Errorf("--file: %w", err)}
-		}
-		defer f.Close()
-		in = f
+	in, err := openInput(c.File)
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	var mu sync.Mutex
 	var sum ingestSummary
 	var told sync.Once

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"math/big"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,15 +74,11 @@ func (c *pricesImportCmd) Run(ctx context.Context, k *kong.Context) error {
 }
 
 func readPriceMap(path string) (json.RawMessage, error) {
-	in := io.Reader(os.Stdin)
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+	in, err := openInput(path)
+	if err != nil {
+		return nil, err
 	}
+	defer in.Close()
 	data, err := io.ReadAll(io.LimitReader(in, maxPriceMap+1))
 	switch {
 	case err != nil:

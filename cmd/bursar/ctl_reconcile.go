@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -170,15 +168,11 @@ func (c *reconcileCmd) prepare() (*comparison, error) {
 
 // bill adds a file to the sheet.
 func (rc *comparison) bill(ctx context.Context, name string) error {
-	in := io.Reader(os.Stdin)
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return usageError{err}
-		}
-		defer f.Close()
-		in = f
+	in, err := openInput(name)
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	rc.progress.step("Reading %s", name)
 	rc.read.Units = func(capability string) (int, error) {
 		known, err := rc.capability(ctx, capability)
