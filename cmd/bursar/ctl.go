@@ -18,6 +18,7 @@ type ctlCommands struct {
 	Tree      treeCmd      `cmd:"" group:"Look:" help:"Entities with their budgets."`
 	Ledger    ledgerCmd    `cmd:"" group:"Look:" help:"Every event that was recorded."`
 	Usage     usageCmd     `cmd:"" group:"Look:" help:"What the ledger adds up to, by time and group."`
+	Statement statementCmd `cmd:"" group:"Look:" help:"What a month came to: statements and invoices."`
 	Reconcile reconcileCmd `cmd:"" group:"Look:" help:"Compare the ledger with a provider's bill."`
 	Audit     auditCmd     `cmd:"" group:"Look:" help:"Who changed what."`
 	Cluster   clusterCmd   `cmd:"" group:"Look:" help:"The nodes and what they hold."`
