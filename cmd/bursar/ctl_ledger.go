@@ -15,6 +15,7 @@ import (
 
 type ledgerCmd struct {
 	List     ledgerListCmd     `cmd:"" help:"List an account's ledger, newest first."`
+	Export   ledgerExportCmd   `cmd:"" help:"Write a ledger to a file: Parquet, CSV or NDJSON."`
 	Rejected ledgerRejectedCmd `cmd:"" help:"List events that were rejected and are in no ledger."`
 	Void     ledgerVoidCmd     `cmd:"" help:"Make an event count for nothing, by a new line."`
 	Adjust   ledgerAdjustCmd   `cmd:"" help:"Make an event count as other amounts, by a new line."`

@@ -146,6 +146,8 @@ func TestReconcileIsExactInEveryTimeZone(t *testing.T) {
 		run(exitDone, "--timezone", zone.String(), "--provider-csv", bill.tokens(t), "--delimiter", "semicolon", "--map", "date=Day,model=Model,input_tokens=Tokens in")
 	}
 
+	c.exports(admin, int64(len(events)))
+
 	// A nano-dollar less on one day is found, and the lines behind it are named.
 	wrong := utc.keys()[2]
 	utc[wrong].nano.Sub(utc[wrong].nano, big.NewInt(1))

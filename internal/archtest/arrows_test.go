@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"deploy":   {"client", "internal"},
 	"internal": {"internal"},
 
+	"internal/ledgerfile": {"client"},
 	"internal/simulation": {"cluster", "enforcer", "fsm", "internal"},
 }
 
