@@ -62,6 +62,7 @@ func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err
 	defer m.mu.Unlock()
 	defer guard(&err)
 	p := &pending{}
+	m.s.calls++
 	for i := 0; i < len(entries); {
 		n, err := m.applyBatch(entries[i:], outcomes[i:], p)
 		if err != nil {
@@ -91,6 +92,9 @@ func (m *Machine) applyBatch(entries []Entry, outcomes []Outcome, p *pending) (n
 		}
 		n++
 	}
+	if err := p.write(batch, &m.s.scratch); err != nil {
+		return n, err
+	}
 	if err := m.s.rollups.write(batch); err != nil {
 		return n, err
 	}
@@ -107,7 +111,8 @@ func (s *state) apply(e Entry, batch *pebble.Batch, p *pending) (Outcome, error)
 	if len(e.Data) == 0 {
 		return o, nil
 	}
-	cmd, err := Decode(e.Data)
+	s.scratch.command.reset()
+	cmd, err := decodeCommand(e.Data, &s.scratch.command)
 	if err == nil {
 		err = cmd.check()
 	}

@@ -106,7 +106,10 @@ func (t *txn) materializeAhead(r *record) {
 
 // touch records that b has changed: it is written at the end of the entry, as it is then, and told to the observer.
 func (t *txn) touch(b *Budget) {
-	c := t.s.cached(b.Key)
+	t.touchCached(t.s.cached(b.Key))
+}
+
+func (t *txn) touchCached(c *cachedBudget) {
 	if c.touched != t.index {
 		c.touched = t.index
 		t.touched = append(t.touched, c)

@@ -22,7 +22,11 @@ type cachedBudget struct {
 	end     int64  // of its period
 	touched uint64 // index of the last entry that changed it
 	queued  bool   // in the expiry queue
-	next    *cachedBudget
+	// unwritten: the store has an older one until the batch under way ends.
+	unwritten bool
+	// ownLeases is the Apply call in which Leases became this budget's alone; see txn.settleLine.
+	ownLeases uint64
+	next      *cachedBudget
 }
 
 // recent reports whether a period that ends at end ended less than budgetKeep ago.
@@ -125,7 +129,7 @@ func (s *state) enqueue(b *cachedBudget) {
 // Nothing replicated depends on how many it has got to. A seed costs nothing and stays.
 func (s *state) evict() {
 	for range evictPerEntry {
-		if len(s.expiry) == 0 || s.recent(s.expiry[0].end) {
+		if len(s.expiry) == 0 || s.recent(s.expiry[0].end) || s.expiry[0].unwritten {
 			return
 		}
 		b := heap.Pop(&s.expiry).(*cachedBudget)

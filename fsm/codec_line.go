@@ -175,17 +175,28 @@ func unpackValue(v []byte, into any) error {
 	return nil
 }
 
+// packedLine is the memory that a lineReader reads packed lines into.
+type packedLine struct {
+	unpacker
+	mem  unpackMemory
+	near near
+	line LedgerLine
+}
+
 // readPacked is read of a packed line.
 func (l *lineReader) readPacked(value []byte) error {
-	u := unpacker{b: value, pos: 1, text: view(value)}
-	var head LedgerLine
-	head.unpackHead(&u)
-	l.mem.reset()
-	l.near.n = 0
-	x := eventUnpacker{unpacker: &u, mem: &l.mem, near: &l.near, passMetadata: true}
-	e := &l.event
+	if l.packed == nil {
+		l.packed = &packedLine{}
+	}
+	p := l.packed
+	p.unpacker = unpacker{b: value, pos: 1, text: view(value)}
+	p.line.unpackHead(&p.unpacker)
+	p.mem.reset()
+	p.near.n = 0
+	x := eventUnpacker{unpacker: &p.unpacker, mem: &p.mem, near: &p.near, passMetadata: true}
+	head, e := &p.line, &p.line.Event
 	x.event(e)
-	if !u.done() {
+	if !p.done() {
 		return errLine
 	}
 	l.settled, l.at, l.chain, l.usage = head.Settled, e.At, e.Chain, e.Usage

@@ -419,7 +419,7 @@ func FuzzPackedLineReader(f *testing.F) {
 		e := &l.Event
 		if reader.model != e.Model || reader.key != e.Key || reader.member != e.Member || reader.unattributed != e.Unattributed ||
 			reader.unpriced != (e.Pricing != nil && e.Pricing.Unpriced) || !slices.Equal(reader.chain, e.Chain) {
-			t.Fatalf("read %+v of %+v", reader.event, e)
+			t.Fatalf("read %+v of %+v", reader.packed.line, e)
 		}
 	})
 }

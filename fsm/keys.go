@@ -106,7 +106,11 @@ func stringKey(table byte, id string) []byte {
 
 // accountPrefix begins the keys of one account in a table that is grouped by account.
 func accountPrefix(table byte, account string) []byte {
-	return append(append(append(make([]byte, 0, 2+len(account)+MaxIDBytes), table), account...), 0)
+	return appendAccount(make([]byte, 0, 2+len(account)+MaxIDBytes), table, account)
+}
+
+func appendAccount(b []byte, table byte, account string) []byte {
+	return append(append(append(b, table), account...), 0)
 }
 
 func accountKey(id string) []byte    { return stringKey(tableAccount, id) }
@@ -123,12 +127,16 @@ func assignmentIDKey(account, id string) []byte {
 	return append(accountPrefix(tableAssignmentID, account), id...)
 }
 
-func eventKey(account, id string) []byte {
-	return append(accountPrefix(tableEvent, account), id...)
+func eventKey(account, id string) []byte { return appendEventKey(nil, account, id) }
+
+func appendEventKey(b []byte, account, id string) []byte {
+	return append(appendAccount(b, tableEvent, account), id...)
 }
 
-func ledgerKey(account string, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(accountPrefix(tableLedger, account), seq)
+func ledgerKey(account string, seq uint64) []byte { return appendLedgerKey(nil, account, seq) }
+
+func appendLedgerKey(b []byte, account string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendAccount(b, tableLedger, account), seq)
 }
 
 func correctionPrefix(account string, seq uint64) []byte {
@@ -182,8 +190,11 @@ func budgetPrefix(num uint64) []byte {
 }
 
 // budgetKey flips the sign bit of the start, so that times before 1970 sort first.
-func budgetKey(k BudgetKey) []byte {
-	return binary.BigEndian.AppendUint64(budgetPrefix(k.Assignment), uint64(k.Start)^(1<<63))
+func budgetKey(k BudgetKey) []byte { return appendBudgetRow(make([]byte, 0, 17), k) }
+
+func appendBudgetRow(b []byte, k BudgetKey) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, tableBudget), k.Assignment)
+	return binary.BigEndian.AppendUint64(b, uint64(k.Start)^(1<<63))
 }
 
 // splitBudgetKey is the reverse of budgetKey.

@@ -40,7 +40,7 @@ func (b *Budget) threshold(shares int64) int64 {
 // Threshold is threshold for the node's half of the protocol (its rule N11).
 func (b *Budget) Threshold(shares int64) int64 { return b.threshold(shares) }
 
-// settle charges a line: Used grows by the whole amount, the lease it was drawn
+// settle charges a line, changing Leases in place: Used grows by the whole amount, the lease it was drawn
 // on shrinks by the drawn part. If that leaves the budget overdrawn without a
 // holder, it is consolidated, because every node then holds back the whole
 // excess and only giving the slices up ends that.
@@ -49,7 +49,7 @@ func (b *Budget) settle(l Line, r Roster) {
 	if !b.Leased {
 		return
 	}
-	b.addLease(l.On, -min(l.Drawn, b.LeaseOf(l.On)))
+	b.drawLease(l.On, l.Drawn)
 	b.meanLine(l.Amount)
 	if b.Holder == 0 && b.Free() < 0 {
 		b.consolidate(r.Leader, r)
@@ -212,6 +212,22 @@ func (b *Budget) addLease(n NodeNum, d int64) {
 		leases = slices.Delete(leases, i, i+1)
 	}
 	b.Leases = leases
+}
+
+// drawLease takes drawn out of n's lease, as far as that goes. Unlike addLease it changes the
+// lease where it stands, so whoever calls it has seen to it that nobody else has the slice.
+func (b *Budget) drawLease(n NodeNum, drawn int64) {
+	for i := range b.Leases {
+		if b.Leases[i].Node != n {
+			continue
+		}
+		if left := b.Leases[i].Amount - min(drawn, b.Leases[i].Amount); left != 0 {
+			b.Leases[i].Amount = left
+		} else {
+			b.Leases = slices.Delete(b.Leases, i, i+1)
+		}
+		return
+	}
 }
 
 // satMul multiplies non-negative integers, stopping at the end of int64.

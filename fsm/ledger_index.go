@@ -82,11 +82,14 @@ func (t *txn) indexLine(tn *tenant, l *LedgerLine) {
 	if block < x.from {
 		return
 	}
+	w := &t.s.scratch
 	eachIndexed(&l.Event, func(dimension byte, value string) {
-		name := string(dimension) + value
-		if _, known := x.block[name]; !known {
-			x.block[name] = struct{}{}
-			t.mark(binary.BigEndian.AppendUint64(indexPrefix(tn.ID, dimension, value), block))
+		w.key = append(append(w.key[:0], dimension), value...)
+		if _, known := x.block[string(w.key)]; !known {
+			x.block[string(w.key)] = struct{}{}
+			w.key = append(append(append(appendAccount(w.key[:0], tableIndex, tn.ID), dimension), value...), 0)
+			w.key = binary.BigEndian.AppendUint64(w.key, block)
+			t.mark(w.key)
 		}
 	})
 	for level := range x.times {

@@ -28,10 +28,7 @@ type lineReader struct {
 	chainOwn []string
 	usageOwn []Quantity
 
-	// Of a packed line.
-	mem   unpackMemory
-	near  near
-	event Event
+	packed *packedLine // what packed lines are read into
 }
 
 var errLine = errors.New("a ledger line is damaged")

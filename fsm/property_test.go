@@ -31,6 +31,7 @@ func newDriver(t testing.TB, rt *rapid.T) *driver {
 	d := &driver{rig: newRig(t), rt: rt, early: map[BudgetKey]map[NodeNum]int64{}, drained: map[NodeNum]bool{},
 		cadences: map[uint64]Cadence{}, forfeited: map[BudgetKey]int64{}}
 	d.t = rapidTB{t, rt}
+	d.version = rapid.SampledFrom([]uint8{LogVersion, LogVersion, 2}).Draw(rt, "version of the log")
 	d.now += 5 * hourMS // so that there are periods older than the assignments and younger than the nodes
 	d.model = newModel(d.now)
 	for i := range 3 {

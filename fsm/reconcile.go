@@ -15,6 +15,7 @@ func (t *txn) applyReconcile(c Reconcile) [][]Grant {
 // applyPart applies events, then releases, then asks, then exits of one node.
 // Events of any session count; the rest is of the present session or void.
 func (t *txn) applyPart(p *Part) []Grant {
+	t.changes.c.Events = slices.Grow(t.changes.c.Events, len(p.Events))
 	for i := range p.Events {
 		t.applyEvent(p.Node, &p.Events[i])
 	}

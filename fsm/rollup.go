@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/bits"
 	"slices"
+	"strings"
 )
 
 // A rollup is the sum of the ledger lines of one account that share a bucket of
@@ -68,7 +69,7 @@ type rollupSum struct {
 func (r *rollup) add(capability string, amount, events int64) {
 	i, found := slices.BinarySearchFunc(r.sums, capability, func(s rollupSum, c string) int { return cmp.Compare(s.capability, c) })
 	if !found {
-		r.sums = slices.Insert(r.sums, i, rollupSum{capability: capability})
+		r.sums = slices.Insert(r.sums, i, rollupSum{capability: strings.Clone(capability)})
 	}
 	r.sums[i].events += events
 	r.sums[i].add(amount>>63, uint64(amount))

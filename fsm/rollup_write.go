@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -11,10 +12,29 @@ import (
 // cache of what the store and the batch under way hold: nothing replicated
 // depends on what is in it.
 type rollups struct {
-	rows   map[string]*rollupRow             // by key
-	dirty  []*rollupRow                      // changed since the last write
-	latest map[string]*[len(buckets)]stretch // by account: the buckets that its latest line was summed into
-	key    []byte                            // scratch
+	rows   map[string]*rollupRow     // by key
+	dirty  []*rollupRow              // changed since the last write
+	latest map[string]*latestRollups // by account
+	key    []byte                    // scratch
+}
+
+// latestRollups are the buckets that an account's latest line was summed into, and those of their rows that
+// lines have lately been added to: one look-up finds what a value has in all three.
+type latestRollups struct {
+	spans [len(buckets)]stretch
+	rows  map[rollupName]*[len(buckets)]bucketRow
+}
+
+// bucketRow is the row of a bucket; it is nil, or of another bucket's start, until it is looked up.
+type bucketRow struct {
+	start int64
+	*rollupRow
+}
+
+// rollupName is what the rows of one value and model have in common.
+type rollupName struct {
+	dimension    byte
+	value, model string
 }
 
 type rollupRow struct {
@@ -42,19 +62,27 @@ func (c *rollups) write(batch *pebble.Batch) error {
 	clear(c.dirty)
 	c.dirty = c.dirty[:0]
 	if len(c.rows) > maxRollupRows {
-		clear(c.rows)
+		c.forget()
 	}
 	return nil
 }
 
-// latestOf returns the buckets that an account's latest line was summed into, none at first.
-func (c *rollups) latestOf(account string) *[len(buckets)]stretch {
+// forget drops what is kept decoded; nothing of it may be dirty.
+func (c *rollups) forget() {
+	clear(c.rows)
+	for _, l := range c.latest {
+		clear(l.rows)
+	}
+}
+
+// latestOf returns what an account's latest line was summed into, nothing at first.
+func (c *rollups) latestOf(account string) *latestRollups {
 	l := c.latest[account]
 	if l == nil {
 		if c.latest == nil {
-			c.latest = map[string]*[len(buckets)]stretch{}
+			c.latest = map[string]*latestRollups{}
 		}
-		l = new([len(buckets)]stretch)
+		l = &latestRollups{rows: map[rollupName]*[len(buckets)]bucketRow{}}
 		c.latest[account] = l
 	}
 	return l
@@ -89,38 +117,63 @@ func (t *txn) rollupRow() *rollupRow {
 func (t *txn) rollUp(tn *tenant, e *Event, events int64) {
 	latest := t.s.rollups.latestOf(tn.ID)
 	for i := range buckets {
-		span := &latest[i]
+		span := &latest.spans[i]
 		if e.At < span.start || e.At >= span.end {
 			span.start, span.end = Cadence{Every: buckets[i].every, Timezone: tn.Timezone}.Period(e.At)
 		}
-		code := buckets[i].code
-		for j, id := range e.Chain {
-			if slices.Index(e.Chain, id) < j {
-				continue
-			}
-			t.rollInto(tn, code, dimEntity, span.start, id, e, events)
-			if kind := tn.typeOf(id); kind != "" && !tn.typeBefore(e.Chain[:j], kind) {
-				t.rollInto(tn, code, dimType, span.start, kind, e, events)
-			}
+	}
+	kinds := tn.typesOf(t.s.scratch.kinds[:0], e.Chain)
+	t.s.scratch.kinds = kinds
+	for j, id := range e.Chain {
+		if slices.Index(e.Chain, id) < j {
+			continue
 		}
-		if e.Member != "" {
-			t.rollInto(tn, code, dimMember, span.start, e.Member, e, events)
+		t.rollInto(tn, latest, rollupName{dimEntity, id, e.Model}, e, events)
+		if kinds[j] != "" {
+			t.rollInto(tn, latest, rollupName{dimType, kinds[j], e.Model}, e, events)
+		}
+	}
+	if e.Member != "" {
+		t.rollInto(tn, latest, rollupName{dimMember, e.Member, e.Model}, e, events)
+	}
+}
+
+// rollInto adds a line's usage to the rows of one value.
+func (t *txn) rollInto(tn *tenant, latest *latestRollups, name rollupName, e *Event, events int64) {
+	c := &t.s.rollups
+	rows := latest.rows[name]
+	if rows == nil {
+		rows = &[len(buckets)]bucketRow{}
+		// A text of its own: the event's shares the memory of its whole entry.
+		latest.rows[rollupName{name.dimension, strings.Clone(name.value), strings.Clone(name.model)}] = rows
+	}
+	for i := range rows {
+		if start := latest.spans[i].start; rows[i].rollupRow == nil || rows[i].start != start {
+			c.key = appendRollupRow(rollupPrefix(c.key[:0], tn.ID, buckets[i].code, name.dimension), start, name.value, name.model)
+			rows[i] = bucketRow{start, t.rollupRow()}
+		}
+		r := rows[i].rollupRow
+		r.events += events
+		for _, q := range e.Usage {
+			r.add(q.Capability, q.Amount, events)
+		}
+		if !r.dirty {
+			r.dirty = true
+			c.dirty = append(c.dirty, r)
 		}
 	}
 }
 
-func (t *txn) rollInto(tn *tenant, bucket, dimension byte, start int64, value string, e *Event, events int64) {
-	c := &t.s.rollups
-	c.key = appendRollupRow(rollupPrefix(c.key[:0], tn.ID, bucket, dimension), start, value, e.Model)
-	r := t.rollupRow()
-	r.events += events
-	for _, q := range e.Usage {
-		r.add(q.Capability, q.Amount, events)
+// typesOf appends the types of a chain's entities, "" for an unknown one and where one before has the same.
+func (t *tenant) typesOf(kinds, chain []string) []string {
+	for _, id := range chain {
+		kind := t.typeOf(id)
+		if slices.Contains(kinds, kind) {
+			kind = ""
+		}
+		kinds = append(kinds, kind)
 	}
-	if !r.dirty {
-		r.dirty = true
-		c.dirty = append(c.dirty, r)
-	}
+	return kinds
 }
 
 // typeOf returns the type of an entity, "" if it was never provisioned.
@@ -129,9 +182,4 @@ func (t *tenant) typeOf(id string) string {
 		return e.Type
 	}
 	return ""
-}
-
-// typeBefore reports whether an earlier entity of a chain has the type.
-func (t *tenant) typeBefore(chain []string, kind string) bool {
-	return slices.ContainsFunc(chain, func(id string) bool { return t.typeOf(id) == kind })
 }

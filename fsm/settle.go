@@ -1,5 +1,7 @@
 package fsm
 
+import "slices"
+
 // dedup is what is kept of an event id: enough to tell a duplicate from a conflict.
 type dedup struct {
 	Hash [32]byte `msgpack:"h"`
@@ -26,32 +28,64 @@ func (t *txn) settleEvent(e *Event) (EventOutcome, []Line) {
 	if tenant == nil || e.ID == "" || len(e.ID) > MaxIDBytes {
 		return Dropped, nil
 	}
-	var known dedup
-	key := eventKey(e.Account, e.ID)
-	if ok, err := t.get(key, &known); err != nil {
-		return Dropped, nil // the whole Apply call fails
-	} else if ok {
-		if known.Hash != e.Hash {
-			return IDConflict, nil
-		}
-		return Duplicate, nil
+	if outcome := t.knownAs(e); outcome != 0 {
+		return outcome, nil
 	}
-	line := LedgerLine{Kind: KindUsage, Index: t.index, Settled: t.s.now, Event: *e}
-	line.Event.Lines = nil
-	for _, l := range e.Lines {
-		if b := t.settleLine(e, &l); b != nil {
-			line.Event.Lines = append(line.Event.Lines, l)
-			line.Overage = line.Overage || (!b.Unlimited && b.Used > b.Limit)
-			line.Late = line.Late || b.end <= t.s.now
+	line := &t.s.scratch.line
+	*line = LedgerLine{Kind: KindUsage, Index: t.index, Settled: t.s.now, Event: *e}
+	lines := t.changes.lines.take(len(e.Lines))[:0]
+	for i := range e.Lines {
+		lines = append(lines, e.Lines[i])
+		l := &lines[len(lines)-1]
+		b := t.settleLine(e, l)
+		if b == nil {
+			lines = lines[:len(lines)-1]
+			continue
 		}
+		line.Overage = line.Overage || (!b.Unlimited && b.Used > b.Limit)
+		line.Late = line.Late || b.end <= t.s.now
 	}
-	t.appendLine(tenant, &line)
+	if len(lines) == 0 {
+		lines = nil
+	}
+	line.Event.Lines = lines
+	t.appendLine(tenant, line)
 	t.rollUp(tenant, &line.Event, 1)
-	t.put(key, dedup{Hash: e.Hash, Seq: line.Seq})
+	t.putEventID(e, line.Seq)
 	if e.Reservation != "" && len(e.Reservation) <= MaxIDBytes {
 		t.markSettled(e.Account, e.Reservation)
 	}
-	return Settled, line.Event.Lines
+	return Settled, lines
+}
+
+// knownAs returns what an event is of which the ledger has the id, and 0 of one that is new. Where the
+// store fails the whole Apply call does.
+func (t *txn) knownAs(e *Event) EventOutcome {
+	w := &t.s.scratch
+	w.key = appendEventKey(w.key[:0], e.Account, e.ID)
+	w.known = dedup{}
+	switch ok, err := t.get(w.key, &w.known); {
+	case err != nil:
+		return Dropped
+	case !ok:
+		return 0
+	case w.known.Hash != e.Hash:
+		return IDConflict
+	}
+	return Duplicate
+}
+
+// putEventID remembers an event's id with the number of its line.
+func (t *txn) putEventID(e *Event, seq uint64) {
+	w := &t.s.scratch
+	w.key = appendEventKey(w.key[:0], e.Account, e.ID)
+	w.known = dedup{Hash: e.Hash, Seq: seq}
+	if !t.packs() {
+		t.put(w.key, &w.known)
+		return
+	}
+	w.value = w.known.append(w.value[:0])
+	t.set(w.key, w.value)
 }
 
 // appendLine gives a line the next number of its account's ledger and writes it where queries find it.
@@ -59,7 +93,14 @@ func (t *txn) appendLine(tn *tenant, l *LedgerLine) {
 	tn.ledgerSeq++
 	l.Seq = tn.ledgerSeq
 	t.chainLine(tn, l)
-	t.put(ledgerKey(tn.ID, l.Seq), l)
+	w := &t.s.scratch
+	w.key = appendLedgerKey(w.key[:0], tn.ID, l.Seq)
+	if t.packs() {
+		w.value = appendLedgerLine(w.value[:0], &w.packer, l)
+		t.set(w.key, w.value)
+	} else {
+		t.put(w.key, l)
+	}
 	t.indexLine(tn, l)
 }
 
@@ -79,8 +120,12 @@ func (t *txn) settleLine(e *Event, l *Line) *cachedBudget {
 	if b.Leased {
 		t.noteDrawn(b, l.On, l.Amount, min(l.Drawn, b.LeaseOf(l.On)))
 	}
+	if b.ownLeases != t.s.calls { // an observer or a view may have the slice as it is
+		b.ownLeases = t.s.calls
+		b.Leases = slices.Clone(b.Leases)
+	}
 	b.settle(*l, t.roster)
-	t.touch(&b.Budget)
+	t.touchCached(b)
 	return b
 }
 

@@ -37,8 +37,20 @@ type state struct {
 
 	rollups rollups
 	chain   chainScratch
+	scratch scratch
+	calls   uint64 // of Apply, in this process
 
 	settledFrom uint32 // hour; markers of reservations settled before it are deleted
+}
+
+// scratch is memory of the apply goroutine that every entry uses again.
+type scratch struct {
+	command    unpackMemory // of the entry under way
+	key, value []byte       // of the write under way
+	known      dedup
+	line       LedgerLine
+	packer     eventPacker
+	kinds      []string // of the entities of a chain; "" for one that is unknown or of a type before
 }
 
 // tenant is an account with its tree.

@@ -26,6 +26,10 @@ type txn struct {
 	clockBefore int64 // the clock as of the entry before
 }
 
+// packs reports whether the entry leaves packed values. Every replica must write the same bytes for
+// an entry, so what it was encoded as decides, and not what this release would rather write.
+func (t *txn) packs() bool { return t.version >= packedFrom }
+
 // put writes a value.
 func (t *txn) put(key []byte, value any) {
 	v, err := encodeValue(value)
@@ -33,8 +37,13 @@ func (t *txn) put(key []byte, value any) {
 		t.fail(fmt.Errorf("encode value of key %q: %w", key, err))
 		return
 	}
-	t.fail(t.batch.Set(key, v, nil))
-	t.sum.write(opPut, key, v)
+	t.set(key, v)
+}
+
+// set writes an encoded value. Key and value are the caller's again.
+func (t *txn) set(key, value []byte) {
+	t.fail(t.batch.Set(key, value, nil))
+	t.sum.write(opPut, key, value)
 }
 
 // del deletes a key.
@@ -84,11 +93,33 @@ func (t *txn) putCounters() {
 	t.put(keyCounters, counters{NextAssignment: t.s.nextAssignment, SettledFrom: t.s.settledFrom})
 }
 
+// putBudget writes a budget as the entry leaves it. The checksum covers that for each entry. The
+// store gets what the last entry of the batch left, unless memory may forget the budget before.
+func (t *txn) putBudget(b *cachedBudget) {
+	if !t.packs() {
+		t.put(budgetKey(b.Key), &b.Budget)
+		t.changes.wrote(b.Key)
+		return
+	}
+	w := &t.s.scratch
+	w.key, w.value = appendBudgetRow(w.key[:0], b.Key), b.Budget.append(w.value[:0])
+	t.sum.write(opPut, w.key, w.value)
+	if !t.s.recent(b.end) {
+		t.fail(t.batch.Set(w.key, w.value, nil))
+		t.changes.wrote(b.Key)
+		return
+	}
+	if !b.unwritten {
+		b.unwritten = true
+		t.changes.unwritten = append(t.changes.unwritten, b)
+	}
+}
+
 // finish writes the entry's budgets, remembers its outcome and drops what memory no longer needs.
 func (t *txn) finish(o Outcome) {
 	t.checkInvariants()
 	for _, b := range t.touched {
-		t.put(budgetKey(b.Key), &b.Budget)
+		t.putBudget(b)
 		t.changes.budget(b)
 		t.s.keep(b)
 	}

@@ -182,13 +182,13 @@ func TestRollupsSurviveTheirCache(t *testing.T) {
 	defer d.close()
 	q := UsageQuery{Bucket: BucketMonth, From: d.now - 100*dayMS, To: d.now + 1, GroupBy: []Dimension{ByModel}}
 	before := d.everything(q)
-	d.m.s.rollups.rows = nil
+	d.m.s.rollups.forget()
 	again := slices.Clone(lines)
 	for i := range again {
 		again[i].ID += "-again"
 	}
 	d.must(Reconcile{Parts: []Part{{Node: 1, Events: again[:90]}}})
-	d.m.s.rollups.rows = nil
+	d.m.s.rollups.forget()
 	d.must(Reconcile{Parts: []Part{{Node: 1, Events: again[90:]}}})
 	after := d.everything(q)
 	for i := range before {
