@@ -55,6 +55,7 @@ type api struct {
 	huma     huma.API
 	streams  chan struct{} // a place for each ledger stream in progress
 	backups  chan struct{} // a place for each backup in progress
+	verifies chan struct{} // a place for each verification in progress
 	drafts   chan struct{} // a place for each statement in progress
 }
 
@@ -62,10 +63,11 @@ type api struct {
 func New(c Config) http.Handler {
 	a := &api{
 		cluster: c.Cluster, machine: c.Machine, reserved: c.Reserved, rejected: c.Rejected, ready: c.Ready, node: c.NodeName,
-		log:     c.Logger,
-		streams: make(chan struct{}, maxStreams),
-		backups: make(chan struct{}, maxBackups),
-		drafts:  make(chan struct{}, maxDrafts),
+		log:      c.Logger,
+		streams:  make(chan struct{}, maxStreams),
+		backups:  make(chan struct{}, maxBackups),
+		verifies: make(chan struct{}, maxVerifications),
+		drafts:   make(chan struct{}, maxDrafts),
 	}
 	if a.log == nil {
 		a.log = slog.Default()
@@ -81,6 +83,7 @@ func New(c Config) http.Handler {
 	a.balanceRoutes()
 	a.treeRoutes()
 	a.ledgerRoutes()
+	a.verifyRoutes()
 	a.usageRoutes()
 	a.rejectedRoutes()
 	a.adjustmentRoutes()

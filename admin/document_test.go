@@ -38,6 +38,7 @@ var contract = []string{
 	"GET /v1/accounts/{account}/balances",
 	"GET /v1/accounts/{account}/tree",
 	"GET /v1/accounts/{account}/ledger",
+	"GET /v1/accounts/{account}/ledger/verify",
 	"GET /v1/accounts/{account}/usage",
 	"GET /v1/accounts/{account}/rejected",
 	"GET /v1/rejected",

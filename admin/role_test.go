@@ -49,6 +49,7 @@ var roleMatrix = []roleCase{
 	{"GET", "/v1/accounts/acme/balances", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/accounts/acme/tree", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/accounts/acme/ledger", "", 403, 200, 200, 200, 403, 200, 200, 404},
+	{"GET", "/v1/accounts/acme/ledger/verify", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/accounts/acme/usage", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/accounts/acme/rejected", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/rejected", "", 403, 200, 200, 200, 403, 403, 403, 403},

@@ -18,6 +18,15 @@ type Options struct {
 	Observer Observer     // nil: nobody is told; see SetObserver
 }
 
+func (o *Options) defaults() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+}
+
 // Machine is the replicated state machine: a state in memory, durable in a
 // Pebble store with the index it has applied. One goroutine applies; any number read.
 type Machine struct {
@@ -41,12 +50,7 @@ type Machine struct {
 // Open opens or creates the store in dir and loads the hot state. It needs no
 // quorum and no log. Its errors say what the operator can do.
 func Open(dir string, o Options) (*Machine, error) {
-	if o.FS == nil {
-		o.FS = vfs.Default
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.defaults()
 	m := &Machine{fs: o.FS, dir: dir, log: o.Logger, observer: o.Observer, fail: newFailure(o.Logger)}
 	name, err := currentStore(o.FS, dir)
 	if err != nil {

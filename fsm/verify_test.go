@@ -375,7 +375,9 @@ func TestEveryChangeOfAStatementIsFound(t *testing.T) {
 		"total":   func(h *StatementHead, _ *StatementRows) { h.Totals[0].Usage++; h.Totals[0].Closing++ },
 		"opening": func(h *StatementHead, _ *StatementRows) { h.Totals[0].Opening++; h.Totals[0].Closing++ },
 		"number":  func(h *StatementHead, _ *StatementRows) { h.Invoice.Number = "INV-0815" },
-		"row":     func(_ *StatementHead, rows *StatementRows) { rows.Usage = append(rows.Usage, StatementRow{Entity: "z", Lines: 1}) },
+		"row": func(_ *StatementHead, rows *StatementRows) {
+			rows.Usage = append(rows.Usage, StatementRow{Entity: "z", Lines: 1})
+		},
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		d := stated(rt)

@@ -20,6 +20,7 @@ type ledgerCmd struct {
 	Void     ledgerVoidCmd     `cmd:"" help:"Make an event count for nothing, by a new line."`
 	Adjust   ledgerAdjustCmd   `cmd:"" help:"Make an event count as other amounts, by a new line."`
 	Reprice  ledgerRepriceCmd  `cmd:"" help:"Price events anew, by new lines."`
+	Verify   ledgerVerifyCmd   `cmd:"" help:"Recompute balances, sums, statements and hashes from the lines, and name what differs."`
 }
 
 // ledgerListCmd shows lines. Its --output has the formats that the server streams, too.
