@@ -75,8 +75,8 @@ func (a *api) readTree(ctx context.Context, in *getTreeInput, q *treeQuery) (*an
 	var page treePage
 	var known members
 	var index uint64
-	rowQuery := fsm.RowQuery{Account: in.Account, Root: in.Subtree, Depth: in.Depth + 1, Now: now()} // the store counts the root as the first level
-	err := a.machine.Rows(rowQuery, func(v *fsm.View) error {
+	rowQuery := fsm.RowQuery{Account: in.Account, Root: in.Subtree, Depth: in.Depth + 1, Now: now(), Entity: q.matchesEntity} // the store counts the root as the first level
+	begin := func(v *fsm.View) error {
 		if err := mustHaveAccount(v, in.Account); err != nil {
 			return err
 		}
@@ -86,7 +86,22 @@ func (a *api) readTree(ctx context.Context, in *getTreeInput, q *treeQuery) (*an
 		index, known = v.Index(), membersOf(v)
 		page = treePage{query: q, size: in.Limit + 1} // one more tells whether there is a next page
 		return nil
-	}, func(r fsm.TreeRow) { page.offer(&r) })
+	}
+	var err error
+	if q.sortBy == sortByID && in.Subtree == "" {
+		from := ""
+		if q.after != nil {
+			from = q.after.Entity
+		}
+		err = a.machine.RowsByID(rowQuery, from, q.descending, begin, func(rows []fsm.TreeRow) bool {
+			for i := range rows {
+				page.offer(&rows[i])
+			}
+			return len(page.rows) < page.size
+		})
+	} else {
+		err = a.machine.Rows(rowQuery, begin, func(r fsm.TreeRow) { page.offer(&r) })
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -21,10 +21,19 @@ type treeQuery struct {
 	after               *treePosition
 }
 
+// sortByID is the order that an index keeps: a page of the whole account in it costs what it passes over.
+const sortByID = "id"
+
+// matchesEntity reports whether rows of an entity may pass.
+func (q *treeQuery) matchesEntity(e *fsm.Entity) bool {
+	return (len(q.types) == 0 || q.types[e.Type]) &&
+		(q.search == "" || strings.Contains(strings.ToLower(e.ID), q.search) || strings.Contains(strings.ToLower(e.Name), q.search))
+}
+
 // matches reports whether a row passes every filter.
 func (q *treeQuery) matches(r *fsm.TreeRow) bool {
 	switch {
-	case len(q.types) > 0 && !q.types[r.Entity.Type],
+	case !q.matchesEntity(&r.Entity),
 		len(q.capabilities) > 0 && !q.capabilities[r.Assignment.Capability],
 		q.scope == "scoped" && len(r.Assignment.Scope) == 0,
 		q.scope == "unscoped" && len(r.Assignment.Scope) > 0:
@@ -39,9 +48,7 @@ func (q *treeQuery) matches(r *fsm.TreeRow) bool {
 			return false
 		}
 	}
-	return q.search == "" ||
-		strings.Contains(strings.ToLower(r.Entity.ID), q.search) ||
-		strings.Contains(strings.ToLower(r.Entity.Name), q.search)
+	return true
 }
 
 // treePosition is where a row stands in every order: the keys to sort by, and
@@ -87,7 +94,7 @@ func (q *treeQuery) compare(a, b *treePosition) int {
 		c = cmp.Compare(a.Used, b.Used)
 	case "created_at":
 		c = cmp.Compare(a.Created, b.Created)
-	default: // "id"
+	default: // sortByID
 		c = cmp.Compare(a.Entity, b.Entity)
 	}
 	if q.descending {

@@ -51,8 +51,8 @@ func (e *Enforcer) resolve(ev *fsm.Event) error {
 		if t.amount == 0 {
 			continue
 		}
-		start, _ := t.item.a.Cadence.Period(ev.At)
-		ev.Lines = append(ev.Lines, fsm.Line{Budget: fsm.BudgetKey{Assignment: t.item.a.Num, Start: start}, Amount: t.amount})
+		start, _ := t.item.terms.Cadence.Period(ev.At)
+		ev.Lines = append(ev.Lines, fsm.Line{Budget: fsm.BudgetKey{Assignment: t.item.meter.num, Start: start}, Amount: t.amount})
 	}
 	return nil
 }
@@ -61,12 +61,12 @@ func (e *Enforcer) resolve(ev *fsm.Event) error {
 // with its ancestors; unattributed if none of those named is provisioned.
 func (sc *scratch) chain() (ids []string, unattributed bool) {
 	unattributed = true
-	for _, p := range sc.plans {
-		unattributed = unattributed && !p.provisioned
-		for _, id := range p.chain {
-			if !slices.Contains(ids, id) {
-				ids = append(ids, id)
-			}
+	for _, at := range sc.named {
+		unattributed = unattributed && !sc.path[at].provisioned
+	}
+	for _, at := range sc.path {
+		if !slices.Contains(ids, at.id) {
+			ids = append(ids, at.id)
 		}
 	}
 	return ids, unattributed

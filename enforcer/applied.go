@@ -1,7 +1,6 @@
 package enforcer
 
 import (
-	"slices"
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
@@ -50,6 +49,9 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	for _, account := range c.Config {
 		cat.forget(account)
 	}
+	for _, id := range c.Tree {
+		cat.forgetEntity(id)
+	}
 	cs := make(changes, len(c.Budgets))
 	var ended []resID
 	for i := range c.Events {
@@ -70,10 +72,7 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	for key, ch := range cs {
 		e.changeSlot(key, ch, c.Index)
 	}
-	for _, num := range c.Deleted {
-		e.book.forgetMeter(num)
-	}
-	if c.Full || c.Nodes || len(c.Config) > 0 {
+	if c.Full || c.Nodes || len(c.Terms) > 0 {
 		e.reread(c)
 	}
 	e.applied.Store(c.Index)
@@ -214,15 +213,12 @@ func (e *Enforcer) changed(s *slot) {
 	}
 }
 
-// reread reads the slots anew that a change of configuration or membership may
+// reread reads the slots anew that a change of an assignment or of membership may
 // touch without an entry that touches their budget: births that are only derived, who is dead.
 func (e *Enforcer) reread(c *fsm.Changes) {
 	r := e.roster.Load()
 	e.m.View(func(v *fsm.View) {
-		e.book.each(func(s *slot) {
-			if !c.Full && !c.Nodes && !slices.Contains(c.Config, s.account) {
-				return
-			}
+		again := func(s *slot) {
 			a := v.AssignmentByNum(s.key.Assignment)
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -241,7 +237,14 @@ func (e *Enforcer) reread(c *fsm.Changes) {
 				s.debt = max(s.debt, s.shortfall())
 			}
 			e.changed(s)
-		})
+		}
+		if c.Full || c.Nodes {
+			e.book.each(again)
+			return
+		}
+		for _, num := range c.Terms {
+			e.book.of(num, again)
+		}
 	})
 }
 

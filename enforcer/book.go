@@ -8,30 +8,23 @@ import (
 	"github.com/bursar-dev/bursar/fsm"
 )
 
-// book holds this node's slots by budget, and for each assignment the slot of
-// the present period where a check finds it without a lock.
+// book holds this node's slots by budget.
 //
 // Lock order: fsm view, then a shard, then a slot's mu. Nothing takes a view
 // while it holds a shard or a slot.
 type book struct {
 	shards [bookShards]bookShard
-	meters [bookShards]meterShard
 }
 
 const bookShards = 64 // a power of two
 
 type bookShard struct {
 	mu     sync.Mutex
-	slots  map[fsm.BudgetKey]*slot
+	slots  map[uint64]*slot        // by assignment, those of other periods linked behind; see slot.next
 	claims map[fsm.BudgetKey]claim // of slots to come
 }
 
-type meterShard struct {
-	mu     sync.Mutex
-	meters map[uint64]*meter
-}
-
-// meter leads from an assignment to the slot of its present period.
+// meter leads from an assignment to the slot of its present period, where a check finds it without a lock.
 type meter struct {
 	num uint64
 	now atomic.Pointer[slot]
@@ -41,42 +34,74 @@ type meter struct {
 func newBook() *book {
 	b := &book{}
 	for i := range b.shards {
-		b.shards[i].slots = make(map[fsm.BudgetKey]*slot)
-		b.meters[i].meters = make(map[uint64]*meter)
+		b.shards[i].slots = make(map[uint64]*slot)
 	}
 	return b
 }
 
 func (b *book) shard(key fsm.BudgetKey) *bookShard { return &b.shards[key.Assignment%bookShards] }
 
-// meter returns the meter of an assignment, the same for every plan.
-func (b *book) meter(num uint64) *meter {
-	sh := &b.meters[num%bookShards]
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	m := sh.meters[num]
-	if m == nil {
-		m = &meter{num: num}
-		sh.meters[num] = m
-	}
-	return m
-}
-
-// forgetMeter removes the meter of a deleted assignment. A plan that still has
-// it finds it working; it is only no longer shared.
-func (b *book) forgetMeter(num uint64) {
-	sh := &b.meters[num%bookShards]
-	sh.mu.Lock()
-	delete(sh.meters, num)
-	sh.mu.Unlock()
-}
-
 // find returns the slot of a budget if this node has one.
 func (b *book) find(key fsm.BudgetKey) *slot {
 	sh := b.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.slots[key]
+	return sh.find(key)
+}
+
+// find returns the slot of a budget, or nil. sh.mu is held, as for all that follow.
+func (sh *bookShard) find(key fsm.BudgetKey) *slot {
+	s := sh.slots[key.Assignment]
+	for s != nil && s.start != key.Start {
+		s = s.next
+	}
+	return s
+}
+
+func (sh *bookShard) add(s *slot) {
+	s.next = sh.slots[s.key.Assignment]
+	sh.slots[s.key.Assignment] = s
+}
+
+func (sh *bookShard) remove(s *slot) {
+	first := sh.slots[s.key.Assignment]
+	at := &first
+	for *at != s {
+		at = &(*at).next
+	}
+	if *at = s.next; first == nil {
+		delete(sh.slots, s.key.Assignment)
+		return
+	}
+	sh.slots[s.key.Assignment] = first
+}
+
+// all yields every slot. What it yields may be removed meanwhile.
+func (sh *bookShard) all(yield func(*slot) bool) {
+	for _, s := range sh.slots {
+		for s != nil {
+			next := s.next
+			if !yield(s) {
+				return
+			}
+			s = next
+		}
+	}
+}
+
+// of calls f for every slot of an assignment.
+func (b *book) of(num uint64, f func(*slot)) {
+	var room [4]*slot
+	slots := room[:0]
+	sh := b.shard(fsm.BudgetKey{Assignment: num})
+	sh.mu.Lock()
+	for s := sh.slots[num]; s != nil; s = s.next {
+		slots = append(slots, s)
+	}
+	sh.mu.Unlock()
+	for _, s := range slots {
+		f(s)
+	}
 }
 
 // each calls f for every slot. f must not add or remove slots.
@@ -86,7 +111,7 @@ func (b *book) each(f func(*slot)) {
 		sh := &b.shards[i]
 		sh.mu.Lock()
 		slots = slots[:0]
-		for _, s := range sh.slots {
+		for s := range sh.all {
 			slots = append(slots, s)
 		}
 		sh.mu.Unlock()
@@ -121,10 +146,10 @@ func (b *book) sweep(f func(*slot) bool) (dropped int) {
 	for i := range b.shards {
 		sh := &b.shards[i]
 		sh.mu.Lock()
-		for key, s := range sh.slots {
+		for s := range sh.all {
 			s.mu.Lock()
 			if f(s) && s.drop() {
-				delete(sh.slots, key)
+				sh.remove(s)
 				dropped++
 			}
 			s.mu.Unlock()
@@ -136,24 +161,24 @@ func (b *book) sweep(f func(*slot) bool) (dropped int) {
 
 // slotAt returns the slot of an assignment's period that contains now. The
 // common case is two loads and two comparisons.
-func (e *Enforcer) slotAt(m *meter, a *fsm.Assignment, now int64) *slot {
+func (e *Enforcer) slotAt(m *meter, t *fsm.Terms, now int64) *slot {
 	if s := m.now.Load(); s != nil && s.start <= now && now < s.end && s.avail.Load() > closed/2 {
 		return s
 	}
-	return e.turn(m, a, now)
+	return e.turn(m, t, now)
 }
 
 // turn finds or makes the slot of the period that contains now. The slices a
 // node is born with come out of the view without a message, so a new period
 // costs this and nothing else.
-func (e *Enforcer) turn(m *meter, a *fsm.Assignment, now int64) *slot {
+func (e *Enforcer) turn(m *meter, t *fsm.Terms, now int64) *slot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s := m.now.Load(); s != nil && s.start <= now && now < s.end && s.avail.Load() > closed/2 {
 		return s
 	}
-	start, _ := a.Cadence.Period(now)
-	s := e.slot(fsm.BudgetKey{Assignment: a.Num, Start: start})
+	start, _ := t.Cadence.Period(now)
+	s := e.slot(fsm.BudgetKey{Assignment: m.num, Start: start})
 	if s == nil {
 		return nil
 	}
@@ -186,9 +211,9 @@ func (e *Enforcer) slot(key fsm.BudgetKey) *slot {
 		sh := e.book.shard(key)
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
-		if s = sh.slots[key]; s == nil {
+		if s = sh.find(key); s == nil {
 			sh.honour(fresh)
-			sh.slots[key] = fresh
+			sh.add(fresh)
 			s = fresh
 		}
 	})

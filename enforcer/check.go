@@ -88,8 +88,8 @@ func gate(c *Call, ap *accountPlans, sc *scratch) Code {
 	if ap.frozen {
 		return CodeAccountFrozen
 	}
-	for _, p := range sc.plans {
-		if p.archived {
+	for _, at := range sc.path {
+		if at.archived {
 			return CodeEntityArchived
 		}
 	}

@@ -49,7 +49,7 @@ func (b *book) findOr(key fsm.BudgetKey, ended claim) *slot {
 	sh := b.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	s := sh.slots[key]
+	s := sh.find(key)
 	if _, claimed := sh.claims[key]; s == nil && claimed {
 		sh.addClaim(key, claim{-ended.held, -ended.pending, -ended.overdraft})
 	}

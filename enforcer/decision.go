@@ -24,13 +24,13 @@ func (e *Enforcer) fill(c *Call, d *Decision, sc *scratch) {
 		if t.drawn != 0 {
 			left -= t.amount
 		}
-		d.remain(t.item.a.Capability, max(0, left))
+		d.remain(t.item.terms.Capability, max(0, left))
 		if kind == kindSoft && t.exceeds(c, left) {
-			d.Warnings = append(d.Warnings, t.row())
+			d.Warnings = append(d.Warnings, t.row(e))
 		}
 	}
 	if c.Explain {
-		d.explain(sc, nil, Row{})
+		d.explain(e, sc, nil, Row{})
 	}
 }
 
@@ -66,20 +66,20 @@ func (e *Enforcer) deny(c *Call, d *Decision, sc *scratch, t *target, p proof, v
 	} else if t.slot.end != fsm.Forever {
 		d.RetryAfter = max(1, t.slot.end-now)
 	}
-	row := t.row()
+	row := t.row(e)
 	row.Limit, row.Used, row.Remaining, row.Allowed = p.limit, p.used, p.room, false
 	row.Reserved = max(0, satSub(satSub(p.limit, p.used), p.room))
 	d.Denied, d.Requested = row, t.amount
 	if c.Explain {
-		d.explain(sc, t, row)
+		d.explain(e, sc, t, row)
 	}
 }
 
 // explain lists the whole chain; decisive, if any, is shown as row.
-func (d *Decision) explain(sc *scratch, decisive *target, row Row) {
+func (d *Decision) explain(e *Enforcer, sc *scratch, decisive *target, row Row) {
 	for i := range sc.targets {
 		t := &sc.targets[i]
-		r := t.row()
+		r := t.row(e)
 		if t == decisive {
 			r = row
 		}
@@ -89,15 +89,32 @@ func (d *Decision) explain(sc *scratch, decisive *target, row Row) {
 }
 
 // row shows a target as this node sees it now.
-func (t *target) row() Row {
+func (t *target) row(e *Enforcer) Row {
 	s := t.slot
 	kind, limit, used := s.kind.Load(), s.limit.Load(), s.used.Load()
 	left := s.avail.Load() + s.beyond.Load()
 	r := Row{
-		Assignment: t.item.a, EntityType: t.item.entityType, Parent: t.item.parent,
+		Assignment: t.assignment(e), EntityType: t.item.level.kind, Parent: t.item.level.parent,
 		Limit: limit, Used: used, Reserved: max(0, limit-used-left), Remaining: max(0, left),
 		Start: s.start, End: s.end,
 	}
 	r.Allowed = kind != kindLeased || left >= t.amount
 	return r
+}
+
+// assignment returns the target's assignment. If it was deleted meanwhile that is what this node still knows of it.
+func (t *target) assignment(e *Enforcer) (a *fsm.Assignment) {
+	if a = t.item.shown.Load(); a != nil {
+		return a
+	}
+	e.m.View(func(v *fsm.View) { a = v.AssignmentByNum(t.item.meter.num) })
+	if a == nil {
+		terms := t.item.terms
+		a = &fsm.Assignment{
+			Num: t.item.meter.num, Account: t.slot.account, Entity: t.item.level.id, Capability: terms.Capability, Scope: terms.Scope,
+			Cadence: terms.Cadence, Limit: t.slot.limit.Load(), Unlimited: terms.Unlimited, Enforcement: terms.Enforcement, Mode: terms.Mode,
+		}
+	}
+	t.item.shown.Store(a)
+	return a
 }

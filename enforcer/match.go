@@ -23,7 +23,8 @@ type target struct {
 // scratch is the working memory of one decision, pooled.
 type scratch struct {
 	usage   []unitAmount
-	plans   []*plan
+	path    []*compiled // the chains of the entities that the call names, one after the other
+	named   []int       // where each of them begins in path
 	targets []target
 	seen    map[uint64]struct{} // assignments already among targets, for calls with several entities
 	holds   []heldLine
@@ -39,10 +40,10 @@ var scratchPool = sync.Pool{New: func() any { return &scratch{seen: make(map[uin
 func getScratch() *scratch { return scratchPool.Get().(*scratch) }
 
 func putScratch(sc *scratch) {
-	clear(sc.plans)
+	clear(sc.path)
 	clear(sc.targets)
 	clear(sc.seen)
-	sc.usage, sc.plans, sc.targets, sc.holds = sc.usage[:0], sc.plans[:0], sc.targets[:0], sc.holds[:0]
+	sc.usage, sc.path, sc.named, sc.targets, sc.holds = sc.usage[:0], sc.path[:0], sc.named[:0], sc.targets[:0], sc.holds[:0]
 	scratchPool.Put(sc)
 }
 
@@ -83,27 +84,49 @@ func (sc *scratch) deriveTokens() error {
 // fieldTokens is the field of the amount that is derived when it is not given.
 const fieldTokens = "usage." + fsm.CapTokens
 
-// addEntity takes one named entity over.
+// addEntity takes one named entity over, with those above it.
 func (sc *scratch) addEntity(e *Enforcer, c *catalog, ap *accountPlans, entity []byte) {
-	sc.plans = append(sc.plans, e.plan(c, ap, entity))
+	sc.named = append(sc.named, len(sc.path))
+	at := e.level(c, ap, entity)
+	sc.path = append(sc.path, at)
+	// A level that a change is just being made to may lead around in a circle with one of before it.
+	for range fsm.MaxDepth {
+		if at.up == nil {
+			return
+		}
+		below := at
+		if at = at.up.now.Load(); at == nil {
+			at = e.above(ap, below)
+		}
+		sc.path = append(sc.path, at)
+	}
+}
+
+// above compiles the level above one.
+func (e *Enforcer) above(ap *accountPlans, below *compiled) *compiled {
+	id := below.parent
+	if id == "" {
+		id = ap.id // of a name that was never provisioned
+	}
+	return e.compiled(ap, below.up, []byte(id))
 }
 
 // match collects the assignments that the call charges, each once. The chain of
 // a call is the union of the chains of all its entities.
 func (sc *scratch) match() error {
-	single := len(sc.plans) == 1
-	for _, p := range sc.plans {
-		for i := range p.items {
-			it := &p.items[i]
-			u := sc.find(it.capability)
-			if u < 0 || (it.conditional && (single || !sc.inChain(it.a.Scope))) {
+	single := len(sc.named) == 1
+	for _, at := range sc.path {
+		for i := range at.items {
+			it := &at.items[i]
+			u := sc.find(it.unit)
+			if u < 0 || (it.scoped && !sc.inChain(it.terms.Scope)) {
 				continue
 			}
 			if !single {
-				if _, dup := sc.seen[it.a.Num]; dup {
+				if _, dup := sc.seen[it.meter.num]; dup {
 					continue
 				}
-				sc.seen[it.a.Num] = struct{}{}
+				sc.seen[it.meter.num] = struct{}{}
 			}
 			if len(sc.targets) == fsm.MaxCallAssignments {
 				return &RequestError{Field: "entities", Message: fmt.Sprintf("more than %d assignments match", fsm.MaxCallAssignments)}
@@ -135,11 +158,9 @@ func (sc *scratch) inChain(scope []string) bool {
 }
 
 func (sc *scratch) chainHas(id string) bool {
-	for _, p := range sc.plans {
-		for _, c := range p.chain {
-			if c == id {
-				return true
-			}
+	for _, at := range sc.path {
+		if at.id == id {
+			return true
 		}
 	}
 	return false
@@ -150,7 +171,7 @@ func (sc *scratch) chainHas(id string) bool {
 func (sc *scratch) place(e *Enforcer, at int64) {
 	kept := sc.targets[:0]
 	for _, t := range sc.targets {
-		if t.slot = e.slotAt(t.item.meter, t.item.a, at); t.slot != nil {
+		if t.slot = e.slotAt(&t.item.meter, t.item.terms, at); t.slot != nil {
 			kept = append(kept, t)
 		}
 	}

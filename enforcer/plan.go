@@ -1,53 +1,56 @@
 package enforcer
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/bursar-dev/bursar/fsm"
 )
 
-// plan is what a call that names one entity comes down to: the entity's chain
-// and every assignment up the tree. It is immutable; a change of the account
-// throws all its plans away and the next call compiles its own anew.
-type plan struct {
+// level is one entity as calls see it. A call walks from the entity it names to the
+// account's root, level by level; entities below the same parent share its level. It
+// is compiled when a call first comes through, and anew after a change of the entity or of its assignments.
+type level struct{ now atomic.Pointer[compiled] }
+
+// compiled is a level as of one state of the replica. It is immutable, but for what its meters remember.
+type compiled struct {
+	id          string
 	provisioned bool
 	archived    bool
-	chain       []string // the entity first, the account's root last
+	kind        string // the entity's type
+	parent      string
+	up          *level // nil: this is the root
 	items       []planItem
 }
 
-// planItem is one assignment on the way up, nearest first.
+// planItem is one assignment of an entity.
 type planItem struct {
-	a          *fsm.Assignment
-	capability int
-	entityType string
-	parent     string
-	meter      *meter
-	// conditional: the scope names an entity that is not in this chain, so it
-	// matches only if the call names other entities whose chains have it.
-	conditional bool
+	meter  meter
+	terms  *fsm.Terms
+	unit   int
+	level  *compiled
+	scoped bool                           // it matches only if the call's chain has every id of its scope
+	shown  atomic.Pointer[fsm.Assignment] // once a decision has shown it
 }
 
 // catalog is the compiled configuration, account by account.
 type catalog struct {
-	accounts *lookup[*accountRef]
-	plans    atomic.Int64 // kept in all accounts
+	accounts  *lookup[*accountRef]
+	strangers atomic.Int64 // kept in all accounts
 }
 
-// accountRef leads to the present plans of an account, or nil after a change.
+// accountRef leads to the present plans of an account, or nil after a change of the account itself.
 type accountRef struct{ now atomic.Pointer[accountPlans] }
 
-// accountPlans are the plans of one account as of one state of it.
+// accountPlans are the levels of one account. The replica bounds those of entities that exist.
 type accountPlans struct {
-	id     string
-	frozen bool
-	plans  *lookup[*plan]
+	id        string
+	frozen    bool
+	levels    *lookup[*level] // of entities that exist
+	strangers *lookup[*level] // of names that calls used and that were never provisioned
 }
 
-// maxPlans bounds the plans kept on a node; beyond it the catalog is begun
-// anew. Names of entities that were never provisioned count too.
-const maxPlans = 1 << 20
+// maxStrangers bounds what is kept of names that were never provisioned; beyond it the catalog is begun anew.
+const maxStrangers = 1 << 18
 
 func newCatalog() *catalog { return &catalog{accounts: newLookup[*accountRef]()} }
 
@@ -56,6 +59,23 @@ func newCatalog() *catalog { return &catalog{accounts: newLookup[*accountRef]()}
 func (c *catalog) forget(account string) {
 	if ref, ok := c.accounts.get([]byte(account)); ok {
 		ref.now.Store(nil)
+	}
+}
+
+// forgetEntity has the level of an entity compiled anew, in the same way.
+func (c *catalog) forgetEntity(id fsm.EntityID) {
+	ref, ok := c.accounts.get([]byte(id.Account))
+	if !ok {
+		return
+	}
+	ap := ref.now.Load()
+	if ap == nil {
+		return
+	}
+	for _, known := range []*lookup[*level]{ap.levels, ap.strangers} {
+		if l, ok := known.get([]byte(id.ID)); ok {
+			l.now.Store(nil)
+		}
 	}
 }
 
@@ -73,7 +93,7 @@ func (e *Enforcer) account(c *catalog, id []byte) *accountPlans {
 		if a == nil {
 			return
 		}
-		p = &accountPlans{id: a.ID, frozen: a.Frozen, plans: newLookup[*plan]()}
+		p = &accountPlans{id: a.ID, frozen: a.Frozen, levels: newLookup[*level](), strangers: newLookup[*level]()}
 		// Stored under the view: forget, which follows any later change, cannot come first.
 		if ref == nil {
 			ref = c.accounts.put(a.ID, &accountRef{})
@@ -83,51 +103,61 @@ func (e *Enforcer) account(c *catalog, id []byte) *accountPlans {
 	return p
 }
 
-// plan returns the compiled plan of an entity.
-func (e *Enforcer) plan(c *catalog, ap *accountPlans, entity []byte) *plan {
-	if p, ok := ap.plans.get(entity); ok {
-		return p
+// level returns the level of an entity, compiled.
+func (e *Enforcer) level(c *catalog, ap *accountPlans, entity []byte) *compiled {
+	if l, ok := ap.levels.get(entity); ok {
+		return e.compiled(ap, l, entity)
 	}
-	if c.plans.Add(1) > maxPlans {
+	if l, ok := ap.strangers.get(entity); ok {
+		if at := l.now.Load(); at != nil {
+			return at
+		}
+	}
+	var at *compiled
+	e.m.View(func(v *fsm.View) {
+		id := string(entity)
+		en := v.Entity(ap.id, id)
+		if en != nil {
+			at = e.compile(v, ap, ap.levels.put(en.ID, &level{}), en)
+			return
+		}
+		// A name that was never provisioned hangs under the root.
+		at = &compiled{id: id, up: ap.levels.put(ap.id, &level{})}
+		ap.strangers.put(id, &level{}).now.Store(at)
+	})
+	if !at.provisioned && c.strangers.Add(1) > maxStrangers {
 		e.catalog.Store(newCatalog())
 	}
-	var p *plan
-	e.m.View(func(v *fsm.View) {
-		p = ap.plans.put(string(entity), e.compile(v, ap.id, string(entity)))
-	})
-	return p
+	return at
 }
 
-// compile walks from an entity to the root. An entity that was never
-// provisioned hangs under the root.
-func (e *Enforcer) compile(v *fsm.View, account, entity string) *plan {
-	p := &plan{}
-	if v.Entity(account, entity) == nil {
-		p.chain = append(p.chain, entity)
-		entity = account
-	} else {
-		p.provisioned = true
+// compiled returns what a level of an entity that exists comes down to at present.
+func (e *Enforcer) compiled(ap *accountPlans, l *level, entity []byte) *compiled {
+	at := l.now.Load()
+	if at == nil {
+		e.m.View(func(v *fsm.View) { at = e.compile(v, ap, l, v.Entity(ap.id, string(entity))) })
 	}
-	for id := entity; id != "" && len(p.chain) <= fsm.MaxDepth; {
-		en := v.Entity(account, id)
-		if en == nil {
-			break
-		}
-		p.chain = append(p.chain, en.ID)
-		p.archived = p.archived || en.Archived
-		for _, a := range v.Assignments(account, en.ID) {
-			p.items = append(p.items, planItem{
-				a: a, capability: e.units.number(a.Capability), entityType: en.Type, parent: en.Parent, meter: e.book.meter(a.Num),
-			})
-		}
-		id = en.Parent
+	return at
+}
+
+// compile compiles the level of an entity. It is stored under the view: forgetEntity, which follows any later change,
+// cannot come first.
+func (e *Enforcer) compile(v *fsm.View, ap *accountPlans, l *level, en *fsm.Entity) *compiled {
+	at := &compiled{id: en.ID, provisioned: true, archived: en.Archived, kind: en.Type, parent: en.Parent}
+	if en.Parent != "" {
+		at.up = ap.levels.put(en.Parent, &level{})
 	}
-	for i := range p.items {
-		for _, s := range p.items[i].a.Scope {
-			p.items[i].conditional = p.items[i].conditional || !slices.Contains(p.chain, s)
-		}
-	}
-	return p
+	n := 0
+	v.EachAssignment(ap.id, en.ID, func(uint64, *fsm.Terms) { n++ })
+	at.items = make([]planItem, n)
+	n = 0
+	v.EachAssignment(ap.id, en.ID, func(num uint64, t *fsm.Terms) {
+		it := &at.items[n]
+		it.meter.num, it.terms, it.unit, it.level, it.scoped = num, t, e.units.number(t.Capability), at, len(t.Scope) > 0
+		n++
+	})
+	l.now.Store(at)
+	return at
 }
 
 // units gives capabilities small numbers, so that a check compares no strings.

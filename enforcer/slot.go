@@ -36,6 +36,7 @@ type slot struct {
 	start, end int64 // of the period
 	account    string
 	me         fsm.NodeNum
+	next       *slot // of the same assignment; under the mutex of its shard of the book
 
 	avail atomic.Int64
 	taken atomic.Int64 // admitted in all; the agent derives the rate from it

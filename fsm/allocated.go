@@ -22,7 +22,7 @@ type meter struct {
 
 func (a *Assignment) meter() meter { return newMeter(a.Capability, a.Scope, a.Cadence) }
 
-func (t *terms) meter() meter { return newMeter(t.capability, t.scope, t.cadence) }
+func (t *Terms) meter() meter { return newMeter(t.Capability, t.Scope, t.Cadence) }
 
 func newMeter(capability string, scope []string, c Cadence) meter {
 	m := meter{capability: capability, cadence: c}
@@ -65,7 +65,7 @@ func (t *tenant) carvedBelow(entities map[string]bool) map[meter]bool {
 	out := map[meter]bool{}
 	for id := range entities {
 		for r := range t.entities[id].records() {
-			if r.terms.mode == Allocated {
+			if r.terms.Mode == Allocated {
 				out[r.terms.meter()] = true
 			}
 		}

@@ -157,7 +157,7 @@ func TestChangesNameWhatChangedOnce(t *testing.T) {
 		DeadNode{Node: 3},
 	)
 	want := &Changes{
-		Index: r.index, Config: []string{"acme"}, Nodes: true,
+		Index: r.index, Tree: []EntityID{{"acme", "alice"}, {"acme", "bob"}, {"acme", "carol"}}, Nodes: true,
 		Budgets: []Budget{r.budget(k)},
 		Deleted: []uint64{gone.Num},
 		Events: []EventApplied{

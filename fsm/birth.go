@@ -13,11 +13,11 @@ import (
 // would make it: a birth slice for every node born with it, if the period starts
 // after r was born from.
 func (s *state) derive(r *record, start int64) *cachedBudget {
-	_, end := r.terms.cadence.Period(start)
+	_, end := r.terms.Cadence.Period(start)
 	b := &cachedBudget{end: end, Budget: Budget{
 		Key:       BudgetKey{Assignment: r.num, Start: start},
 		Limit:     r.limit,
-		Unlimited: r.terms.unlimited,
+		Unlimited: r.terms.Unlimited,
 		Leased:    r.leased(),
 	}}
 	if !b.Leased || start <= r.birthFrom() || s.settings == nil {
@@ -55,7 +55,7 @@ func (t *txn) materialized(r *record, start int64) *cachedBudget {
 
 // load reads a budget that is not in memory, or returns nil if it is not stored.
 func (t *txn) load(r *record, k BudgetKey) *cachedBudget {
-	_, end := r.terms.cadence.Period(k.Start)
+	_, end := r.terms.Cadence.Period(k.Start)
 	if t.s.recent(end) {
 		return nil // it would be in memory
 	}
@@ -72,7 +72,7 @@ func (t *txn) load(r *record, k BudgetKey) *cachedBudget {
 // durable, with a birth slice for every live node. A period that had begun before
 // the assignment existed cannot be derived with births.
 func (t *txn) materializeNew(r *record) *Budget {
-	start, _ := r.terms.cadence.Period(t.s.now)
+	start, _ := r.terms.Cadence.Period(t.s.now)
 	b := t.materialize(r, start)
 	if b.Leased && t.s.settings != nil {
 		slice := Birth(b.Limit, t.s.settings.Shares)
@@ -95,7 +95,7 @@ const clockSlack = 5_000
 func (t *txn) materializeAhead(r *record) {
 	horizon := satAdd(t.s.now, t.s.maxStaleness())
 	for at := max(0, t.s.now-clockSlack); at <= horizon; {
-		start, end := r.terms.cadence.Period(at)
+		start, end := r.terms.Cadence.Period(at)
 		t.materialize(r, start)
 		if end == Forever {
 			return

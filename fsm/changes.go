@@ -12,7 +12,9 @@ type Observer interface {
 type Changes struct {
 	Index   uint64          // of the last entry of the batch
 	Full    bool            // a snapshot replaced everything: read all from a View, trust nothing kept
-	Config  []string        // accounts whose tree, assignments or freezing changed
+	Config  []string        // accounts that are new, or changed themselves: name, time zone, freezing
+	Tree    []EntityID      // entities that are new, changed, hang elsewhere, or whose assignments changed
+	Terms   []uint64        // assignments that are new or changed
 	Global  bool            // entity types, capabilities or settings changed
 	Tokens  bool            // tokens changed
 	Prices  bool            // the price book has a new version
@@ -22,6 +24,9 @@ type Changes struct {
 	Events  []EventApplied  // every event seen, with what became of it
 	Seen    []ReleaseResult // every release seen
 }
+
+// EntityID names an entity.
+type EntityID struct{ Account, ID string }
 
 // EventApplied is one event of the batch.
 type EventApplied struct {

@@ -276,7 +276,7 @@ func (t *txn) correctionLine(tn *tenant, x *correction) (seq uint64) {
 func (t *txn) budgetsToCorrect(tn *tenant, e *correctedEvent, capability string) []BudgetKey {
 	var keys []BudgetKey
 	for _, key := range e.charged {
-		if r := t.s.records.get(key.Assignment); r != nil && r.terms.capability == capability {
+		if r := t.s.records.get(key.Assignment); r != nil && r.terms.Capability == capability {
 			keys = append(keys, key)
 		}
 	}

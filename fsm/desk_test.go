@@ -131,7 +131,7 @@ func (d *desk) unchanged(before map[string]string, what string) {
 	if after := d.dump(); !maps.Equal(before, after) {
 		d.t.Fatalf("%s changed the store:\n%s", what, cmp.Diff(before, after))
 	}
-	if c := d.seen; len(c.Config) > 0 || c.Global || c.Tokens || len(c.Budgets) > 0 || len(c.Deleted) > 0 {
+	if c := d.seen; len(c.Config) > 0 || len(c.Tree) > 0 || len(c.Terms) > 0 || c.Global || c.Tokens || len(c.Budgets) > 0 || len(c.Deleted) > 0 {
 		d.t.Fatalf("%s told the observer of changes: %+v", what, c)
 	}
 }

@@ -4,10 +4,12 @@ import "errors"
 
 // hotReader decodes the values that a node reads by the million when it opens: entities,
 // assignments and budgets. It reads what encodeValue writes, many times faster than msgpack's
-// reflection, and shares the words that most of them repeat. Fields it does not know are passed over, as decodeValue does.
+// reflection, and shares the words that most of them repeat. A value with a field that it does not know is left to decodeValue.
 type hotReader struct {
 	lineReader
 	words words
+
+	strange bool // a field that this reader does not know
 
 	leases []Lease // room for those of one budget
 	nodes  []NodeNum
@@ -27,8 +29,11 @@ func decodeHot[T any](r *hotReader, value []byte, v *T, read func(*hotReader, *T
 	if len(value) == 0 || value[0] != valueVersion {
 		return decodeValue(value, v)
 	}
-	r.lineReader = lineReader{rest: value[1:]}
-	read(r, v)
+	r.lineReader, r.strange = lineReader{rest: value[1:]}, false
+	if read(r, v); r.strange {
+		*v = *new(T)
+		return decodeValue(value, v)
+	}
 	if r.bad || len(r.rest) > 0 {
 		return errHot
 	}
@@ -50,7 +55,7 @@ func (r *hotReader) word() string {
 
 // list calls f for each item of a list.
 func (r *hotReader) list(f func()) {
-	for n := r.length(0x90, 0xdc); n > 0 && !r.bad; n-- {
+	for n := r.length(0x90, 0xdc); n > 0 && !r.bad && !r.strange; n-- {
 		f()
 	}
 }
@@ -83,7 +88,8 @@ func (r *hotReader) entity(e *Entity) {
 		case "updated_at":
 			e.UpdatedAt = r.number()
 		default:
-			r.skip()
+			r.strange = true
+			return
 		}
 	}
 }
@@ -124,7 +130,8 @@ func (r *hotReader) assignment(a *Assignment) {
 		case "updated_at":
 			a.UpdatedAt = r.number()
 		default:
-			r.skip()
+			r.strange = true
+			return
 		}
 	}
 }
@@ -141,7 +148,8 @@ func (r *hotReader) cadence(c *Cadence) {
 		case "h":
 			c.Anchored = r.flag()
 		default:
-			r.skip()
+			r.strange = true
+			return
 		}
 	}
 }
@@ -175,7 +183,8 @@ func (r *hotReader) budget(b *Budget) {
 			r.list(func() { r.nodes = append(r.nodes, NodeNum(r.number())) })
 			b.Acks = r.nodes
 		default:
-			r.skip()
+			r.strange = true
+			return
 		}
 	}
 }
@@ -188,7 +197,8 @@ func (r *hotReader) budgetKey(k *BudgetKey) {
 		case "s":
 			k.Start = r.number()
 		default:
-			r.skip()
+			r.strange = true
+			return
 		}
 	}
 }
@@ -201,7 +211,8 @@ func (r *hotReader) lease() (l Lease) {
 		case "a":
 			l.Amount = r.number()
 		default:
-			r.skip()
+			r.strange = true
+			return l
 		}
 	}
 	return l

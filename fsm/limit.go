@@ -45,7 +45,8 @@ func (t *txn) changeAssignment(tn *tenant, old, next *Assignment) {
 func (t *txn) storeAssignment(a *Assignment) *record {
 	r := t.s.addAssignment(a)
 	t.put(assignmentKey(a.Num), a)
-	t.changes.tree(a.Account)
+	t.changes.tree(a.Account, a.Entity)
+	t.changes.c.Terms = append(t.changes.c.Terms, a.Num)
 	return r
 }
 

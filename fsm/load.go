@@ -240,7 +240,7 @@ func (l *loader) budgets() {
 				l.err = fmt.Errorf("key %q: its assignment is missing", it.Key())
 				return
 			}
-			from, _ = r.terms.cadence.Period(l.s.now - budgetKeep)
+			from, _ = r.terms.Cadence.Period(l.s.now - budgetKeep)
 		}
 		if start < from {
 			ok = it.SeekGE(budgetKey(BudgetKey{num, from}))
@@ -266,7 +266,7 @@ func (l *loader) budget(r *record, b *Budget) {
 			return
 		}
 	}
-	_, end := r.terms.cadence.Period(b.Key.Start)
+	_, end := r.terms.Cadence.Period(b.Key.Start)
 	own := &cachedBudget{Budget: *b, end: end}
 	own.Leases, own.Acks = slices.Clone(b.Leases), slices.Clone(b.Acks)
 	r.cache(own)

@@ -226,7 +226,7 @@ func (t *txn) giveUp(nodes []NodeNum, charge bool) int {
 // entry has touched durable, for the periods that contain the time at.
 func (t *txn) materializeBirths(nodes []NodeNum, at int64) {
 	for r := range t.s.records.all() {
-		start, _ := r.terms.cadence.Period(at)
+		start, _ := r.terms.Cadence.Period(at)
 		if !r.leased() || r.has(start) {
 			continue
 		}

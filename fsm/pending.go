@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -17,8 +18,13 @@ type pending struct {
 	lines     slab[Line]      // what the events' lines are made of
 }
 
-// tree notes that an account's tree, assignments or freezing changed.
-func (p *pending) tree(account string) { p.c.Config = append(p.c.Config, account) }
+// account notes that an account changed.
+func (p *pending) account(id string) { p.c.Config = append(p.c.Config, id) }
+
+// tree notes that an entity changed, or what is assigned to it.
+func (p *pending) tree(account, entity string) {
+	p.c.Tree = append(p.c.Tree, EntityID{account, entity})
+}
 
 // budget notes that b changed.
 func (p *pending) budget(b *cachedBudget) {
@@ -76,6 +82,8 @@ func (p *pending) finish(index uint64) *Changes {
 	c.Index = index
 	slices.Sort(c.Config)
 	c.Config = slices.Compact(c.Config)
+	slices.SortFunc(c.Tree, func(a, b EntityID) int { return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.ID, b.ID)) })
+	c.Tree = slices.Compact(c.Tree)
 	c.Budgets = make([]Budget, 0, len(p.order))
 	for _, k := range p.order {
 		c.Budgets = append(c.Budgets, p.budgets[k].Budget)

@@ -79,5 +79,5 @@ func (t *txn) applyFreezeAccount(c FreezeAccount) *Error {
 func (t *txn) storeAccount(tn *tenant, a Account) {
 	tn.Account = a
 	t.put(accountKey(a.ID), &a)
-	t.changes.tree(a.ID)
+	t.changes.account(a.ID)
 }

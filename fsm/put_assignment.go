@@ -236,7 +236,7 @@ func (t *txn) applyDeleteAssignment(c DeleteAssignment) *Error {
 	t.s.removeAssignment(r)
 	t.del(assignmentKey(num))
 	t.del(assignmentIDKey(c.Account, c.ID))
-	t.changes.tree(c.Account)
+	t.changes.tree(c.Account, a.Entity)
 	t.audit(actionAssignmentDelete, c.Account, a.ID, a.document(), nil)
 	return nil
 }

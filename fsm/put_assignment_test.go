@@ -211,7 +211,7 @@ func TestDeletingAnAssignmentDeletesItsBudgets(t *testing.T) {
 	a := d.assignment("a")
 	d.settle("a", 10)
 	d.must(DeleteAssignment{Account: "acme", ID: a.ID})
-	if !slices.Equal(d.seen.Deleted, []uint64{a.Num}) || !slices.Equal(d.seen.Config, []string{"acme"}) {
+	if !slices.Equal(d.seen.Deleted, []uint64{a.Num}) || !slices.Equal(d.seen.Tree, []EntityID{{"acme", "a"}}) {
 		t.Errorf("the observer saw %+v", d.seen)
 	}
 	for key := range d.dump() {

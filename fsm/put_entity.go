@@ -163,7 +163,7 @@ func (p *entityPut) store(e *Entity) {
 func (t *txn) storeEntity(tn *tenant, e *Entity) {
 	tn.addEntity(e)
 	t.put(entityKey(tn.ID, e.ID), e)
-	t.changes.tree(tn.ID)
+	t.changes.tree(tn.ID, e.ID)
 }
 
 // entity returns the entity a command names, or the rejection.

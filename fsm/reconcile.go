@@ -114,7 +114,7 @@ func (t *txn) leasedBudget(k BudgetKey) *cachedBudget {
 // budget returns the budget with the key, or nil if no period of r starts there.
 func (t *txn) budget(r *record, k BudgetKey) *cachedBudget {
 	if !r.has(k.Start) {
-		if start, _ := r.terms.cadence.Period(k.Start); start != k.Start {
+		if start, _ := r.terms.Cadence.Period(k.Start); start != k.Start {
 			return nil
 		}
 	}

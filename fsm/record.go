@@ -18,7 +18,7 @@ type record struct {
 	id      ulid.ULID
 	of      *member
 	next    *record // of the same entity, ascending by num
-	terms   *terms
+	terms   *Terms
 	limit   int64
 	created int64
 	later   *amendment    // nil: updated, and born from, when it was created
@@ -26,23 +26,24 @@ type record struct {
 	seed    *seed         // of the one stored budget that is as it was born and not among budgets, or nil
 }
 
-// terms are what assignments have in common. They are shared: nothing changes them.
-type terms struct {
-	capability  string
-	scope       []string
-	cadence     Cadence
-	unlimited   bool
-	enforcement Enforcement
-	mode        Mode
-	thresholds  []int
-	backfill    bool
+// Terms are what an assignment may have in common with millions of others, which share them: nothing changes them.
+// The fields are those of Assignment.
+type Terms struct {
+	Capability  string
+	Scope       []string
+	Cadence     Cadence
+	Unlimited   bool
+	Enforcement Enforcement
+	Mode        Mode
+	Thresholds  []int
+	Backfill    bool
 }
 
 // amendment is what an assignment that was changed has besides.
 type amendment struct{ birthFrom, updated int64 }
 
 // leased reports what Assignment.Leased does.
-func (r *record) leased() bool { return r.terms.enforcement == Hard && !r.terms.unlimited }
+func (r *record) leased() bool { return r.terms.Enforcement == Hard && !r.terms.Unlimited }
 
 func (r *record) account() string { return r.of.Account }
 
@@ -55,16 +56,16 @@ func (r *record) birthFrom() int64 {
 
 // measures reports what Assignment.measuresSame does.
 func (r *record) measures(a *Assignment) bool {
-	return r.terms.capability == a.Capability && r.terms.cadence == a.Cadence && slices.Equal(r.terms.scope, a.Scope)
+	return r.terms.Capability == a.Capability && r.terms.Cadence == a.Cadence && slices.Equal(r.terms.Scope, a.Scope)
 }
 
 // assignment makes the assignment of a record.
 func (s *state) assignment(r *record) *Assignment {
 	a := &Assignment{
 		Num: r.num, Account: r.of.Account, Entity: r.of.ID,
-		Capability: r.terms.capability, Scope: r.terms.scope, Cadence: r.terms.cadence,
-		Limit: r.limit, Unlimited: r.terms.unlimited, Enforcement: r.terms.enforcement, Mode: r.terms.mode,
-		Thresholds: r.terms.thresholds, Backfill: r.terms.backfill,
+		Capability: r.terms.Capability, Scope: r.terms.Scope, Cadence: r.terms.Cadence,
+		Limit: r.limit, Unlimited: r.terms.Unlimited, Enforcement: r.terms.Enforcement, Mode: r.terms.Mode,
+		Thresholds: r.terms.Thresholds, Backfill: r.terms.Backfill,
 		BirthFrom: r.birthFrom(), CreatedAt: r.created, UpdatedAt: r.created,
 	}
 	if r.later != nil {
@@ -119,15 +120,15 @@ type termsKey struct {
 // maxSharedTerms bounds the terms that are found again to be shared, and the seeds. Of more, every assignment has its own.
 const maxSharedTerms = 4_096
 
-func newTerms(a *Assignment) *terms {
-	return &terms{
-		capability: a.Capability, scope: a.Scope, cadence: a.Cadence, unlimited: a.Unlimited,
-		enforcement: a.Enforcement, mode: a.Mode, thresholds: a.Thresholds, backfill: a.Backfill,
+func newTerms(a *Assignment) *Terms {
+	return &Terms{
+		Capability: a.Capability, Scope: a.Scope, Cadence: a.Cadence, Unlimited: a.Unlimited,
+		Enforcement: a.Enforcement, Mode: a.Mode, Thresholds: a.Thresholds, Backfill: a.Backfill,
 	}
 }
 
 // termsOf returns the terms of a, shared if they can be.
-func (s *state) termsOf(a *Assignment) *terms {
+func (s *state) termsOf(a *Assignment) *Terms {
 	var percents [2 * MaxThresholds]byte
 	list := percents[:0]
 	for _, p := range a.Thresholds {
@@ -139,7 +140,7 @@ func (s *state) termsOf(a *Assignment) *terms {
 	}
 	t := newTerms(a)
 	if c := s.caps[a.Capability]; c != nil {
-		t.capability = c.ID
+		t.Capability = c.ID
 	}
 	if len(a.Scope) == 0 && len(s.terms) < maxSharedTerms {
 		s.terms[k] = t
@@ -233,7 +234,7 @@ func (s *state) addAssignment(a *Assignment) *record {
 
 // removeAssignment takes an assignment out of the state, with its budgets in memory.
 func (s *state) removeAssignment(r *record) {
-	if r.terms.mode == Allocated {
+	if r.terms.Mode == Allocated {
 		s.accounts[r.account()].carved.replace(s.assignment(r), nil)
 	}
 	delete(s.oddIDs, r.num)

@@ -14,9 +14,10 @@ type TreeRow struct {
 // RowQuery says which rows Machine.Rows shows.
 type RowQuery struct {
 	Account string
-	Root    string // entity whose subtree is shown; empty: the whole account
-	Depth   int    // at most so many levels; 1: Root alone; 0: all
-	Now     int64  // Unix milliseconds; each budget is that of the period that contains it
+	Root    string               // entity whose subtree is shown; empty: the whole account
+	Depth   int                  // at most so many levels; 1: Root alone; 0: all
+	Now     int64                // Unix milliseconds; each budget is that of the period that contains it
+	Entity  func(e *Entity) bool // which entities are shown; nil: all. It runs with the state locked: keep it quick
 }
 
 const (
@@ -145,7 +146,11 @@ func (w *rowWalk) visit(v *View, depth int, e *member) bool {
 	if !inside {
 		w.resume = 0
 	}
+	shown := w.Entity == nil || w.Entity(&e.Entity)
 	for r := range e.records() {
+		if !shown {
+			break
+		}
 		if r.num <= at.num {
 			continue
 		}
@@ -174,7 +179,7 @@ func (w *rowWalk) visit(v *View, depth int, e *member) bool {
 
 // row returns the row of an assignment of an entity at a level, with the budget of the period that contains now.
 func (v *View) row(r *record, level int, now int64) TreeRow {
-	start, end := r.terms.cadence.Period(now)
+	start, end := r.terms.Cadence.Period(now)
 	a := v.s.assignment(r)
 	return TreeRow{Entity: r.of.Entity, Depth: level, Assignment: *a, Budget: v.Budget(a, start), Start: start, End: end}
 }

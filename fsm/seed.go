@@ -20,9 +20,9 @@ type seedKey struct {
 
 // born makes the budget that r's seed stands for.
 func (r *record) born() *cachedBudget {
-	_, end := r.terms.cadence.Period(r.seed.start)
+	_, end := r.terms.Cadence.Period(r.seed.start)
 	b := &cachedBudget{end: end, Budget: Budget{
-		Key: BudgetKey{Assignment: r.num, Start: r.seed.start}, Limit: r.limit, Unlimited: r.terms.unlimited, Leased: r.leased(),
+		Key: BudgetKey{Assignment: r.num, Start: r.seed.start}, Limit: r.limit, Unlimited: r.terms.Unlimited, Leased: r.leased(),
 	}}
 	if len(r.seed.nodes) > 0 {
 		b.Leases = make([]Lease, len(r.seed.nodes))
@@ -36,7 +36,7 @@ func (r *record) born() *cachedBudget {
 // seedOf returns what stands for b, a budget of r; nil if it is not as it was born.
 func (s *state) seedOf(r *record, b *Budget) *seed {
 	if b.Used != 0 || b.Avg != 0 || b.Gen != 0 || b.Holder != 0 || len(b.Acks) != 0 || s.settings == nil ||
-		b.Limit != r.limit || b.Unlimited != r.terms.unlimited || b.Leased != r.leased() {
+		b.Limit != r.limit || b.Unlimited != r.terms.Unlimited || b.Leased != r.leased() {
 		return nil
 	}
 	shares := s.settings.Shares

@@ -19,7 +19,7 @@ type state struct {
 	// records are the assignments, each with every stored budget
 	// whose period ended less than budgetKeep ago, and perhaps some older ones.
 	records records
-	terms   map[termsKey]*terms    // shared by records
+	terms   map[termsKey]*Terms    // shared by records
 	oddIDs  map[uint64]string      // ids of assignments that are no ULID
 	seeds   map[seedKey]*seed      // shared by records
 	held    map[BudgetKey]struct{} // those of budgets that have a holder
@@ -73,7 +73,7 @@ func newState() *state {
 		caps:           map[string]*Capability{},
 		accounts:       map[string]*tenant{},
 		nextAssignment: 1,
-		terms:          map[termsKey]*terms{},
+		terms:          map[termsKey]*Terms{},
 		oddIDs:         map[uint64]string{},
 		seeds:          map[seedKey]*seed{},
 		held:           map[BudgetKey]struct{}{},

@@ -66,6 +66,24 @@ func (v *View) Assignments(account, entity string) []*Assignment {
 	return nil
 }
 
+// EachAssignment calls f for each assignment made to an entity, ascending by number. It makes nothing, as Assignments does.
+func (v *View) EachAssignment(account, entity string, f func(num uint64, t *Terms)) {
+	if t := v.s.accounts[account]; t != nil {
+		for r := range t.entities[entity].records() {
+			f(r.num, r.terms)
+		}
+	}
+}
+
+// Held calls f for each recent budget that has a holder, in no order.
+func (v *View) Held(f func(b *Budget)) {
+	for k := range v.s.held {
+		if b, ok := v.s.peek(k); ok {
+			f(&b)
+		}
+	}
+}
+
 // AssignmentByNum returns an assignment by its number, or nil.
 func (v *View) AssignmentByNum(num uint64) *Assignment {
 	if r := v.s.records.get(num); r != nil {
