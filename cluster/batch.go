@@ -32,7 +32,7 @@ const (
 // they are small. The parts of a node may overtake each other anyway.
 type batcher struct {
 	ctx    context.Context
-	commit func(ctx context.Context, parts []fsm.Part) (index uint64, o fsm.Outcome, err error)
+	commit func(ctx context.Context, parts []sentPart) (index uint64, o fsm.Outcome, err error)
 
 	mu       sync.Mutex
 	waiting  []*waitingPart // the quick ones first, then those with events, each in order of arrival
@@ -45,7 +45,7 @@ type batcher struct {
 }
 
 type waitingPart struct {
-	part  *fsm.Part
+	part  sentPart
 	bytes int
 	done  chan batchResult // capacity 1
 }
@@ -56,12 +56,12 @@ type batchResult struct {
 	err    error
 }
 
-func newBatcher(ctx context.Context, commit func(context.Context, []fsm.Part) (uint64, fsm.Outcome, error)) *batcher {
+func newBatcher(ctx context.Context, commit func(context.Context, []sentPart) (uint64, fsm.Outcome, error)) *batcher {
 	return &batcher{ctx: ctx, commit: commit}
 }
 
 // add commits a part, together with others. bytes is about its encoded size.
-func (b *batcher) add(ctx context.Context, part *fsm.Part, bytes int) (uint64, []fsm.Grant, error) {
+func (b *batcher) add(ctx context.Context, part sentPart, bytes int) (uint64, []fsm.Grant, error) {
 	w := &waitingPart{part: part, bytes: bytes, done: make(chan batchResult, 1)}
 	b.mu.Lock()
 	switch {
@@ -72,7 +72,7 @@ func (b *batcher) add(ctx context.Context, part *fsm.Part, bytes int) (uint64, [
 		b.mu.Unlock()
 		return 0, nil, errOverloaded
 	}
-	if len(part.Events) > 0 {
+	if part.events() {
 		b.waiting = append(b.waiting, w)
 	} else {
 		b.waiting = slices.Insert(b.waiting, b.quick, w)
@@ -141,9 +141,9 @@ func (b *batcher) send(batch []*waitingPart) {
 }
 
 func (b *batcher) sendParts(batch []*waitingPart) {
-	parts := make([]fsm.Part, len(batch))
+	parts := make([]sentPart, len(batch))
 	for i, w := range batch {
-		parts[i] = *w.part
+		parts[i] = w.part
 	}
 	index, o, err := b.commit(b.ctx, parts)
 	if o.Err != nil && len(batch) > 1 {

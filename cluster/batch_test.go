@@ -22,7 +22,11 @@ type fakeLog struct {
 	most    int // entries on their way at once
 }
 
-func (f *fakeLog) commit(ctx context.Context, parts []fsm.Part) (uint64, fsm.Outcome, error) {
+func (f *fakeLog) commit(ctx context.Context, sent []sentPart) (uint64, fsm.Outcome, error) {
+	parts := make([]fsm.Part, len(sent))
+	for i, p := range sent {
+		parts[i] = *p.part
+	}
 	f.mu.Lock()
 	f.entries = append(f.entries, parts)
 	index := uint64(len(f.entries))
@@ -49,8 +53,8 @@ func (f *fakeLog) commit(ctx context.Context, parts []fsm.Part) (uint64, fsm.Out
 	return index, o, nil
 }
 
-func ask(node fsm.NodeNum, want int64) *fsm.Part {
-	return &fsm.Part{Node: node, Asks: []fsm.Ask{{Budget: fsm.BudgetKey{Assignment: uint64(want)}, Want: want}}}
+func ask(node fsm.NodeNum, want int64) sentPart {
+	return sentPart{part: &fsm.Part{Node: node, Asks: []fsm.Ask{{Budget: fsm.BudgetKey{Assignment: uint64(want)}, Want: want}}}}
 }
 
 func TestPartsThatArriveTogetherShareAnEntryAndGetTheirOwnGrants(t *testing.T) {
@@ -107,7 +111,7 @@ func TestAsksGoBeforeEvents(t *testing.T) {
 		log := &fakeLog{delay: 10 * time.Millisecond}
 		b := newBatcher(t.Context(), log.commit)
 		for range 20 {
-			go b.add(t.Context(), &fsm.Part{Node: 1, Events: make([]fsm.Event, 1)}, maxBatchBytes)
+			go b.add(t.Context(), sentPart{part: &fsm.Part{Node: 1, Events: make([]fsm.Event, 1)}}, maxBatchBytes)
 		}
 		synctest.Wait()
 		began := time.Now()

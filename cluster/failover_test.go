@@ -298,7 +298,7 @@ func TestLeaderThatCannotProveItAnswersNoHeartbeat(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		lost = raft.ErrLeadershipLost
-		_, err := l.reconcile(t.Context(), 1, "run", &reconcileRequest{Part: fsm.Part{Node: 1}}, 0)
+		_, err := l.reconcile(t.Context(), 1, caller{name: "n1", run: "run"}, 0, sentPart{part: &fsm.Part{Node: 1}}, 0)
 		if !errors.Is(err, ErrNotLeader) || rounds != 2 {
 			t.Errorf("a heartbeat to a leader without proof: %v after %d rounds", err, rounds)
 		}

@@ -51,6 +51,7 @@ type hello struct {
 	Cluster string `msgpack:"c,omitempty"` // empty: it belongs to none yet
 	Fresh   bool   `msgpack:"f,omitempty"` // it has no raft state
 	Want    string `msgpack:"w,omitempty"` // the name it expects to have reached; empty: whoever it is
+	Reads   uint8  `msgpack:"v,omitempty"` // the highest version of log entries that it reads; 0: the first
 }
 
 // welcome is the listener's answer.
@@ -59,6 +60,7 @@ type welcome struct {
 	Run     string `msgpack:"r"`
 	Cluster string `msgpack:"c,omitempty"`
 	Refusal string `msgpack:"e,omitempty"` // why, if refused
+	Reads   uint8  `msgpack:"v,omitempty"` // as in hello
 }
 
 var errHello = errors.New("the peer does not speak this protocol")

@@ -82,6 +82,9 @@ func (n *Node) joinRequested(ctx context.Context, from caller, r *joinRequest) (
 	if err := joinable(t, m, from.name, r); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
+	if err := n.tooOld(from.name, from.reads); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
 	if m != nil && m.Addr != r.Addr {
 		if err := l.twin(ctx, m, from); err != nil {
 			return nil, fmt.Errorf("%w: %w", errRefused, err)

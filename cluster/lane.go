@@ -17,7 +17,7 @@ import "github.com/bursar-dev/bursar/enforcer"
 //	forRPC       everything else: what is forwarded for callers, reads, administration
 func laneOf(m method) purpose {
 	switch m {
-	case methodReconcile, methodProposeQuick, methodJoin:
+	case methodReconcile, methodReconcilePacked, methodProposeQuick, methodJoin:
 		return forSessions
 	}
 	if m > methodEnforcer {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -27,6 +28,9 @@ const (
 	methodChecksum                       // indexRequest → checksum, once it is applied
 	methodVerdict                        // checksum → nothing: what the majority has there
 	methodProposeQuick                   // proposeRequest → indexAnswer, to the leader: when it has applied it
+
+	// methodReconcilePacked is methodReconcile for a leader that reads packed log entries: applied uvarint, fsm.PackedPart → reconcileAnswer
+	methodReconcilePacked
 
 	// methodEnforcer is added to the methods of package enforcer.
 	methodEnforcer method = 128
@@ -97,8 +101,14 @@ func (n *Node) handle(ctx context.Context, from caller, m method, body []byte) (
 		})
 	case methodReconcile:
 		return answer(body, func(r *reconcileRequest) (any, error) {
-			return l.reconcile(ctx, num, from.run, r, len(body))
+			return l.reconcile(ctx, num, from, r.Applied, sentPart{part: &r.Part}, len(body))
 		})
+	case methodReconcilePacked:
+		applied, size := binary.Uvarint(body)
+		if size <= 0 {
+			return nil, errFrameInvalid
+		}
+		return reply(l.reconcile(ctx, num, from, applied, sentPart{packed: body[size:]}, len(body)))
 	case methodReadIndex:
 		index, err := l.readIndex(ctx)
 		return reply(indexAnswer{index}, err)

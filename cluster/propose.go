@@ -33,7 +33,8 @@ func (n *Node) ProposeQuick(ctx context.Context, actor fsm.Actor, body fsm.Body)
 
 // propose retries under one command id until the outcome is known or ctx ends.
 func (n *Node) propose(ctx context.Context, actor fsm.Actor, body fsm.Body, everyone bool) (uint64, error) {
-	encoded, err := fsm.Encode(&fsm.Command{ID: newCommandID(), Actor: actor, Body: body})
+	// The leader encodes it for the log; whatever its release, it reads this.
+	encoded, err := fsm.EncodeVersion(&fsm.Command{ID: newCommandID(), Actor: actor, Body: body}, fsm.FirstLogVersion)
 	if err != nil {
 		return 0, err
 	}
@@ -154,7 +155,7 @@ func (l *leadership) commit(ctx context.Context, cmd *fsm.Command) (uint64, erro
 func (l *leadership) commitOutcome(ctx context.Context, cmd *fsm.Command) (uint64, fsm.Outcome, error) {
 	cmd.At = l.n.cfg.Wall(time.Now())
 	cmd.Leader = l.n.members.Load().num(l.n.cfg.Name)
-	data, err := fsm.Encode(cmd)
+	data, err := fsm.EncodeVersion(cmd, l.logVersion())
 	if err != nil {
 		return 0, fsm.Outcome{}, err
 	}

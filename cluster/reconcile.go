@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -47,15 +48,30 @@ func (n *Node) Reconcile(ctx context.Context, part *fsm.Part) (*enforcer.Reconci
 
 func (n *Node) reconcile(ctx context.Context, req *reconcileRequest) (*reconcileAnswer, error) {
 	if l := n.lead.Load(); l != nil {
-		num := n.members.Load().num(n.cfg.Name)
-		return l.reconcile(ctx, num, n.run, req, partBytes(&req.Part))
+		num, self := n.members.Load().num(n.cfg.Name), caller{name: n.cfg.Name, run: n.run, reads: fsm.LogVersion}
+		if l.logVersion() < fsm.LogVersion {
+			return l.reconcile(ctx, num, self, req.Applied, sentPart{part: &req.Part}, partBytes(&req.Part))
+		}
+		packed := req.Part.Pack()
+		return l.reconcile(ctx, num, self, req.Applied, sentPart{packed: packed}, len(packed))
 	}
 	name := n.leader()
 	if name == "" || name == n.cfg.Name {
 		return nil, enforcer.ErrNoLeader
 	}
 	a := new(reconcileAnswer)
-	return a, n.rpc.call(ctx, n.target(name), methodReconcile, req, a)
+	to := n.target(name)
+	if peer, err := n.rpc.peer(ctx, to, methodReconcilePacked); err != nil {
+		return nil, err
+	} else if peer.Reads < fsm.LogVersion {
+		return a, n.rpc.call(ctx, to, methodReconcile, req, a)
+	}
+	body := append(binary.AppendUvarint(nil, req.Applied), req.Part.Pack()...)
+	answer, _, err := n.rpc.callRaw(ctx, to, methodReconcilePacked, body)
+	if err == nil {
+		err = decodeAnswer(answer, to, a)
+	}
+	return a, err
 }
 
 // reconcileError puts an error into the terms of enforcer.Peers, and acts on
@@ -97,19 +113,23 @@ func (n *Node) HeardLeader() time.Time {
 	return time.Time{}
 }
 
-// reconcile answers a member. bytes is about the size of its part.
-func (l *leadership) reconcile(ctx context.Context, from fsm.NodeNum, run string, req *reconcileRequest, bytes int) (*reconcileAnswer, error) {
+// reconcile answers a member, which has applied so much. bytes is about the size of its part.
+func (l *leadership) reconcile(ctx context.Context, num fsm.NodeNum, from caller, applied uint64, part sentPart, bytes int) (*reconcileAnswer, error) {
 	if err := l.wait(ctx); err != nil {
 		return nil, err
 	}
-	if from == 0 || req.Part.Node != from {
-		return nil, fmt.Errorf("%w: a part of node %d from node %d", errNotMember, req.Part.Node, from)
+	node, err := part.node()
+	if err != nil {
+		return nil, err
 	}
-	if !l.sessions.touch(from, run, req.Applied, time.Now()) {
+	if num == 0 || node != num {
+		return nil, fmt.Errorf("%w: a part of node %d from node %d", errNotMember, node, num)
+	}
+	if !l.sessions.touch(num, from, applied, time.Now()) {
 		return nil, errRejoin
 	}
 	a := &reconcileAnswer{}
-	if heartbeat(&req.Part) {
+	if part.empty() {
 		// An answer makes the node fresh. It is given only by a leader that was proven
 		// to lead within the lease; see awaitEveryone.
 		if err := l.verifier.within(ctx, l.n.cfg.leaderLease()); err != nil {
@@ -117,7 +137,7 @@ func (l *leadership) reconcile(ctx context.Context, from fsm.NodeNum, run string
 		}
 		a.Heard = l.sessions.all(time.Now())
 	} else {
-		index, grants, err := l.batch.add(ctx, &req.Part, bytes)
+		index, grants, err := l.batch.add(ctx, part, bytes)
 		if err != nil {
 			return nil, err
 		}
@@ -134,8 +154,12 @@ func heartbeat(p *fsm.Part) bool {
 }
 
 // commitParts commits one entry for the batcher.
-func (l *leadership) commitParts(ctx context.Context, parts []fsm.Part) (uint64, fsm.Outcome, error) {
-	return l.commitOutcome(ctx, &fsm.Command{Actor: l.n.actor(), Body: fsm.Reconcile{Parts: parts}})
+func (l *leadership) commitParts(ctx context.Context, parts []sentPart) (uint64, fsm.Outcome, error) {
+	data, err := encodeParts(l.n.actor(), l.n.members.Load().num(l.n.cfg.Name), l.logVersion(), parts)
+	if err != nil {
+		return 0, fsm.Outcome{}, err
+	}
+	return l.n.apply(ctx, data)
 }
 
 // Sizes for partBytes: encoded fields of a fixed size, names of fields included.

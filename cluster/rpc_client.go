@@ -80,10 +80,23 @@ func (c *rpcClient) call(ctx context.Context, to target, m method, req, reply an
 	if err != nil || reply == nil {
 		return err
 	}
+	return decodeAnswer(answer, to, reply)
+}
+
+func decodeAnswer(answer []byte, from target, reply any) error {
 	if err := msgpack.Unmarshal(answer, reply); err != nil {
-		return fmt.Errorf("%w: decode answer of %s: %v", enforcer.ErrUnknownOutcome, to.addr, err)
+		return fmt.Errorf("%w: decode answer of %s: %v", enforcer.ErrUnknownOutcome, from.addr, err)
 	}
 	return nil
+}
+
+// peer returns who would answer a request, connecting if need be. An error wraps enforcer.ErrUnreachable.
+func (c *rpcClient) peer(ctx context.Context, to target, m method) (welcome, error) {
+	conn, err := c.connect(ctx, lineKey{to, laneOf(m)})
+	if err != nil {
+		return welcome{}, fmt.Errorf("%w: %s: %w", enforcer.ErrUnreachable, to.addr, err)
+	}
+	return conn.peer, nil
 }
 
 // callRaw is call on encoded bodies. It also returns who answered.

@@ -26,6 +26,8 @@ type caller struct {
 	name string
 	run  string
 	lane purpose // what its connection is for
+
+	reads uint8 // log entries up to this version
 }
 
 // rpcServer answers the requests of peers' connections.

@@ -22,6 +22,7 @@ type session struct {
 	heard   time.Time // when the last reconcile arrived; zero: never in this term
 	applied uint64    // as the member last said
 	run     string    // the member's process; empty: not known
+	reads   uint8     // log entries up to this version, as that process said
 }
 
 func newSessions(since time.Time) *sessions {
@@ -39,14 +40,14 @@ func (s *sessions) get(num fsm.NodeNum) *session {
 
 // touch records that a member's process was heard. It reports false if another
 // process is the one of that name.
-func (s *sessions) touch(num fsm.NodeNum, run string, applied uint64, now time.Time) bool {
+func (s *sessions) touch(num fsm.NodeNum, from caller, applied uint64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.get(num)
-	if x.run != "" && x.run != run {
+	if x.run != "" && x.run != from.run {
 		return false
 	}
-	x.run, x.heard, x.applied = run, now, max(x.applied, applied)
+	x.run, x.reads, x.heard, x.applied = from.run, from.reads, now, max(x.applied, applied)
 	return true
 }
 
@@ -55,8 +56,18 @@ func (s *sessions) begin(num fsm.NodeNum, run string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if x := s.get(num); x.run != run {
-		x.run, x.applied = run, 0
+		x.run, x.applied, x.reads = run, 0, 0
 	}
+}
+
+// reads is the version up to which the member reads log entries, 0 if it has not been heard in this term.
+func (s *sessions) reads(num fsm.NodeNum) uint8 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.m[num]; x != nil {
+		return x.reads
+	}
+	return 0
 }
 
 // silence is how long the member has not been heard, by this leader's count.

@@ -122,7 +122,7 @@ func (t *transport) accept(conn *trackedConn) {
 		}
 		return
 	}
-	t.serve(t.ctx, secure, caller{name: h.Name, run: h.Run, lane: p})
+	t.serve(t.ctx, secure, caller{name: h.Name, run: h.Run, lane: p, reads: h.Reads})
 	conn.Close()
 }
 
@@ -150,7 +150,7 @@ func (t *transport) greet(conn *trackedConn) (h hello, p purpose, secure net.Con
 	p = purpose(first)
 	refused := t.judge(p, &h, &state)
 	me := t.self()
-	w := welcome{Name: me.Name, Run: me.Run, Cluster: me.Cluster}
+	w := welcome{Name: me.Name, Run: me.Run, Cluster: me.Cluster, Reads: me.Reads}
 	var status byte
 	if refused != nil {
 		status, w.Refusal = 1, refused.Error()

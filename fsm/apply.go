@@ -46,6 +46,14 @@ func (m *Machine) Apply(entries []Entry) ([]Outcome, error) {
 	return outcomes, nil
 }
 
+// LogVersion returns the highest version of a packed entry that was applied, 0 if none was: a
+// replica that reads lower ones only cannot follow this log.
+func (m *Machine) LogVersion() uint8 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.s.version
+}
+
 // tell tells the observer and then wakes who waited for it.
 func (m *Machine) tell(c *Changes) {
 	if m.observer != nil {
@@ -124,6 +132,10 @@ func (s *state) apply(e Entry, batch *pebble.Batch, p *pending) (Outcome, error)
 	s.now = max(s.now, cmd.At)
 	t := &txn{s: s, cmd: cmd, version: e.Data[1], index: e.Index, clockBefore: before, batch: batch, changes: p, roster: s.proposerRoster(cmd.Leader)}
 	t.sum.begin(s.sum, s.now)
+	if t.packs() && t.version > s.version {
+		s.version = t.version
+		t.put(keyVersion, s.version)
+	}
 	if r := s.memory.byID[cmd.ID]; r != nil {
 		o = r.outcome()
 	} else {
@@ -218,6 +230,12 @@ func (t *txn) dispatch() ([][]Grant, *Error) {
 		return nil, t.applyFinalizeStatement(c)
 	case PutInvoice:
 		return nil, t.applyPutInvoice(c)
+	case SetRetention:
+		return nil, t.applySetRetention(c)
+	case MarkExported:
+		return nil, t.applyMarkExported(c)
+	case DropLines:
+		return nil, t.applyDropLines(c)
 	}
 	return nil, corrupt("it has no body that this release knows")
 }

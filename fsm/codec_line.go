@@ -66,6 +66,26 @@ func appendLedgerLine(b []byte, p *eventPacker, l *LedgerLine) []byte {
 	return p.event(b, &l.Event)
 }
 
+// unchainedLine is LedgerLine as entries of version 1 leave it in msgpack: without its hash.
+type unchainedLine struct {
+	Seq     uint64 `msgpack:"seq"`
+	Kind    string `msgpack:"kind"`
+	Index   uint64 `msgpack:"index"`
+	Settled int64  `msgpack:"settled"`
+	Overage bool   `msgpack:"overage,omitempty"`
+	Late    bool   `msgpack:"late,omitempty"`
+	Event   Event  `msgpack:"event"`
+
+	Corrects   uint64 `msgpack:"corrects,omitempty"`
+	Correction string `msgpack:"correction,omitempty"`
+	Reason     string `msgpack:"reason,omitempty"`
+}
+
+// unchained returns what is stored of a line that has no hash.
+func (l *LedgerLine) unchained() *unchainedLine {
+	return &unchainedLine{l.Seq, l.Kind, l.Index, l.Settled, l.Overage, l.Late, l.Event, l.Corrects, l.Correction, l.Reason}
+}
+
 // unpackHead takes what comes before a line's event.
 func (l *LedgerLine) unpackHead(u *unpacker) {
 	flags := u.flags(lineOverage | lineLate | lineOfKind | lineCorrect | lineHash)

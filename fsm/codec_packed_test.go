@@ -155,6 +155,26 @@ func TestPackersForgetNoField(t *testing.T) {
 	}
 }
 
+// The line of an entry of version 1 has the bytes that the release of that time wrote: of every field but the hash.
+func TestUnchainedLineHasEveryOtherField(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	line := allSet[LedgerLine](t, r)
+	value, err := encodeValue(line.unchained())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got LedgerLine
+	if err := decodeValue(value, &got); err != nil {
+		t.Fatal(err)
+	}
+	if line.Hash = [32]byte{}; !reflect.DeepEqual(line, got) {
+		t.Fatalf("(-line +stored):\n%s", cmp.Diff(line, got))
+	}
+	if bytes.Contains(value, []byte("hash")) {
+		t.Error("it has a hash, which the first release did not write")
+	}
+}
+
 // A value that lost its end, or has one bit turned, is refused, or is another value's only form.
 func TestPackedValuesHaveOneForm(t *testing.T) {
 	for name, p := range packed {

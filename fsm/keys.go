@@ -11,7 +11,7 @@ import (
 // and the range of one account is exact. An event id and a reservation id may
 // hold any byte: they come last.
 //
-//	0x01 name                       meta: "format" (bare number), "applied" (see appliedMark), "counters"
+//	0x01 name                       meta: "format" (bare number), "applied" (see appliedMark), "counters", "version" (see state.version)
 //	's'                             settings
 //	'n' node u16                    node
 //	'f' node u16                    releases seen of the node's present boot
@@ -27,7 +27,7 @@ import (
 //	'%' version u64                 its map: the bare list of entries
 //	'u' seq u64                     audit entry
 //	'l' account NUL seq u64         ledger line
-//	'h' account                     ledger mark: where the chain of its lines begins (see chain.go)
+//	'h' account                     ledger mark: where the chain of its lines begins (see chain.go), how long they are kept and how far they are gone (see retain.go)
 //	'd' account NUL dimension u8, value, NUL, block u64   block of the ledger that has a line with the value: nothing (see ledger_index.go)
 //	'z' account NUL level u8, stride u64   times of the lines of a stride of the ledger
 //	'x' account NUL NUL             first block of the ledger that the index covers: the bare number
@@ -78,6 +78,7 @@ var (
 	keyFormat   = []byte("\x01format")
 	keyApplied  = []byte("\x01applied")
 	keyCounters = []byte("\x01counters")
+	keyVersion  = []byte("\x01version")
 	keySettings = []byte{tableSettings}
 )
 

@@ -118,6 +118,10 @@ func (l *loader) meta() {
 		l.s.nextAssignment, l.s.settledFrom = c.NextAssignment, c.SettledFrom
 		return nil
 	})
+	table(l, keyVersion, after(keyVersion), func(v *uint8) error {
+		l.s.version = *v
+		return nil
+	})
 	table(l, keySettings, after(keySettings), func(v *Settings) error {
 		l.s.settings = v
 		return nil
@@ -197,16 +201,35 @@ func (l *loader) tenants() {
 		l.s.addAssignment(&a)
 		return nil
 	})
+	l.marks()
 	for id, t := range l.s.accounts {
 		if l.err != nil {
 			return
 		}
+		t.ledgerSeq = t.mark.Dropped
 		lower, upper := prefixRange(accountPrefix(tableLedger, id))
 		l.err = scan(l.st.db, lower, upper, true, func(key, _ []byte) (bool, error) {
 			t.ledgerSeq = binary.BigEndian.Uint64(key[len(key)-8:])
 			return false, nil
 		})
 	}
+}
+
+// marks reads where the accounts' ledgers begin.
+func (l *loader) marks() {
+	if l.err != nil {
+		return
+	}
+	lower, upper := tableRange(tableLedgerMark)
+	l.err = scan(l.st.db, lower, upper, false, func(key, value []byte) (bool, error) {
+		t := l.s.accounts[string(key[1:])]
+		if t == nil {
+			return false, fmt.Errorf("key %q: its account is missing", key)
+		}
+		err := decodeValue(value, &t.mark)
+		l.s.retain(t)
+		return true, err
+	})
 }
 
 // budgets reads each assignment's budgets from the period that contained the

@@ -31,6 +31,9 @@ func (t *txn) settleEvent(e *Event) (EventOutcome, []Line) {
 	if outcome := t.knownAs(e); outcome != 0 {
 		return outcome, nil
 	}
+	if tenant.closed(e.At) {
+		return TooOld, nil
+	}
 	line := &t.s.scratch.line
 	*line = LedgerLine{Kind: KindUsage, Index: t.index, Settled: t.s.now, Event: *e}
 	lines := t.changes.lines.take(len(e.Lines))[:0]
@@ -95,10 +98,13 @@ func (t *txn) appendLine(tn *tenant, l *LedgerLine) {
 	t.chainLine(tn, l)
 	w := &t.s.scratch
 	w.key = appendLedgerKey(w.key[:0], tn.ID, l.Seq)
-	if t.packs() {
+	switch {
+	case t.packs():
 		w.value = appendLedgerLine(w.value[:0], &w.packer, l)
 		t.set(w.key, w.value)
-	} else {
+	case l.Hash == [32]byte{}:
+		t.put(w.key, l.unchained())
+	default:
 		t.put(w.key, l)
 	}
 	t.indexLine(tn, l)

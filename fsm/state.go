@@ -6,6 +6,7 @@ type state struct {
 	index, term uint64 // last applied entry
 	sum         uint64 // running checksum of all writes up to index
 	now         int64  // logical clock: the largest Command.At seen
+	version     uint8  // the highest of an entry that was packed; 0: none was
 
 	settings *Settings
 	nodes    []*Node    // nodes[i].Num == i+1
@@ -35,7 +36,8 @@ type state struct {
 
 	memory memory
 
-	rollups rollups
+	rollups  rollups
+	retained map[string]struct{} // accounts whose lines are dropped some day
 	chain   chainScratch
 	scratch scratch
 	calls   uint64 // of Apply, in this process
@@ -62,6 +64,7 @@ type tenant struct {
 	carved    carved    // assignments that are allocated
 	moves     uint64    // entities that were hung elsewhere since the state was loaded; see Machine.Rows
 	ledgerSeq uint64
+	mark      ledgerMark
 	chain     *ledgerChain // of its ledger's lines; nil: to be found in the store
 	index     *ledgerIndex // of its ledger's block under way; nil: to be found in the store
 }
@@ -79,6 +82,7 @@ func newState() *state {
 		held:           map[BudgetKey]struct{}{},
 		tokens:         map[[32]byte]*Token{},
 		tokenIDs:       map[string]*Token{},
+		retained:       map[string]struct{}{},
 		memory:         newMemory(),
 	}
 	for _, c := range Builtins() {
