@@ -176,6 +176,8 @@ func (it *ingestItem) settle(outcome fsm.EventOutcome, quorum bool) {
 	switch outcome {
 	case fsm.IDConflict:
 		it.reject(RejectConflict, "id %s was used before with another body", it.ev.ID)
+	case fsm.TooOld:
+		it.reject(RejectTime, "at lies in a time whose lines were dropped by retention: the event may have been charged then")
 	case fsm.Dropped:
 		it.reject(RejectNoAccount, "account %s does not exist", it.ev.Account)
 	}

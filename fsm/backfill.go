@@ -32,6 +32,10 @@ func (p *assignmentPut) backfill() (map[int]int64, *Error) {
 	if len(targets) == 0 {
 		return nil, nil
 	}
+	if p.tn.closed(oldest) {
+		return nil, conflict("the present period begins at %s, and lines of events until %s were dropped by retention; make the assignment without backfill",
+			timestamp(oldest), timestamp(p.tn.mark.DroppedLast))
+	}
 	used := map[int]int64{}
 	lines := 0
 	var line lineReader

@@ -58,11 +58,13 @@ type ledgerMark struct {
 	Dropped     uint64   `msgpack:"d,omitempty"` // lines up to this one were dropped by retention
 	DroppedHash [32]byte `msgpack:"h"`           // the hash of that line
 	DroppedLast int64    `msgpack:"l,omitempty"` // the latest time of the events dropped, Unix milliseconds
+
+	Retention Retention `msgpack:"r"`
+	Exported  uint64    `msgpack:"e,omitempty"` // lines up to this one were acknowledged as exported
 }
 
 // ledgerChain is where the chain of one account's lines stands.
 type ledgerChain struct {
-	mark ledgerMark
 	head [32]byte // hash of the last line
 }
 
@@ -75,12 +77,12 @@ type chainScratch struct {
 // chainLine gives a line that has just been given its number its hash.
 func (t *txn) chainLine(tn *tenant, l *LedgerLine) {
 	c := t.chainOf(tn)
-	if c.mark.ChainFrom == 0 {
+	if tn.mark.ChainFrom == 0 {
 		if t.version < chainedFrom {
 			return
 		}
-		c.mark.ChainFrom = l.Seq
-		t.put(ledgerMarkKey(tn.ID), &c.mark)
+		tn.mark.ChainFrom = l.Seq
+		t.putMark(tn)
 	}
 	l.Hash = t.s.chain.hash(&c.head, l)
 	c.head = l.Hash
@@ -93,14 +95,11 @@ func (t *txn) chainOf(tn *tenant) *ledgerChain {
 		return tn.chain
 	}
 	c := &ledgerChain{}
-	if _, err := t.get(ledgerMarkKey(tn.ID), &c.mark); err != nil {
-		return c
-	}
-	if c.mark.ChainFrom != 0 {
+	if tn.mark.ChainFrom != 0 {
 		var last LedgerLine
 		before := tn.ledgerSeq - 1 // the line under way has the number after it
-		if before == c.mark.Dropped {
-			c.head, tn.chain = c.mark.DroppedHash, c
+		if before == tn.mark.Dropped {
+			c.head, tn.chain = tn.mark.DroppedHash, c
 			return c
 		}
 		ok, err := t.get(ledgerKey(tn.ID, before), &last)

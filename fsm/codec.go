@@ -197,6 +197,12 @@ func bodyDecoder(k kind) func(*msgpack.Decoder) (Body, error) {
 		return decodeBody[FinalizeStatement]
 	case kindPutInvoice:
 		return decodeBody[PutInvoice]
+	case kindSetRetention:
+		return decodeBody[SetRetention]
+	case kindMarkExported:
+		return decodeBody[MarkExported]
+	case kindDropLines:
+		return decodeBody[DropLines]
 	}
 	return nil
 }

@@ -54,6 +54,9 @@ func bodies() []Body {
 			Adjustments: []StatementRow{{Kind: KindVoid, Period: 1, Reason: "twice", Lines: 1, Events: -1, Usage: []Quantity{{CapUSD, -3}}}},
 		}},
 		PutInvoice{"acme", InvoiceSettings{Party{Name: "Bursar"}, Party{Name: "Acme"}, "note", "EUR", CapUSD, 14, NumberSequence{"INV-", 4, 7}, 5, StatementLayout{Depth: 2}, 6}},
+		SetRetention{"acme", Retention{400, true}},
+		MarkExported{"acme", 64, [32]byte{1}},
+		DropLines{"acme", 64},
 	}
 }
 

@@ -54,6 +54,9 @@ const (
 	kindCorrect
 	kindFinalizeStatement
 	kindPutInvoice
+	kindSetRetention
+	kindMarkExported
+	kindDropLines
 )
 
 // Init creates the cluster's settings. Every later Init is a no-op.

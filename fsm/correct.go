@@ -169,7 +169,7 @@ func (t *txn) checkCorrection(account string, c *Correction) (*correction, *Erro
 	}
 	switch e := x.event; {
 	case e == nil:
-		return nil, notFound("the ledger of account %q has no event %q", account, c.Event)
+		return nil, t.s.accounts[account].noEvent(c.Event)
 	case e.void:
 		return nil, conflict("event %q is void; record what counts in its place under another id", c.Event)
 	case e.times >= MaxCorrections && c.Kind != KindVoid:
@@ -357,7 +357,13 @@ func (m *Machine) Correction(account, id string) (line LedgerLine, err error) {
 func (m *Machine) CorrectedEvent(account, id string) (line LedgerLine, counts []Quantity, void bool, err error) {
 	e, err := correctedEventOf(m, account, id)
 	if err == nil && e == nil {
-		err = notFound("the ledger of account %q has no event %q", account, id)
+		m.View(func(v *View) {
+			if tn := v.s.accounts[account]; tn != nil {
+				err = tn.noEvent(id)
+			} else {
+				err = notFound("no account is called %q", account)
+			}
+		})
 	}
 	if err != nil {
 		return LedgerLine{}, nil, false, err

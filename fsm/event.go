@@ -53,6 +53,7 @@ const (
 	Duplicate                          // the same event had been charged before
 	IDConflict                         // the id was used before with another body
 	Dropped                            // its account is gone
+	TooOld                             // it is of a time that retention has closed: it may have been charged before
 )
 
 // LedgerLine is an event as the ledger keeps it: one line an event, and one for each

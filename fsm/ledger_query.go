@@ -129,6 +129,7 @@ type ledgerQuery struct {
 	f       *LedgerFilter
 	limit   int
 
+	first uint64 // the first line that retention has not dropped
 	last  uint64 // the last line there is; 0: none
 	from  uint64 // the first block of the index; there may be none yet
 	parts []*pebble.Iterator
@@ -148,6 +149,11 @@ func (q *ledgerQuery) open() error {
 	if err != nil || q.last == 0 {
 		return err
 	}
+	var mark ledgerMark
+	if _, err := getFrom(q.r, ledgerMarkKey(q.account), &mark); err != nil {
+		return err
+	}
+	q.first = mark.Dropped + 1
 	if ok, err := getFrom(q.r, indexFromKey(q.account), &q.from); err != nil {
 		return err
 	} else if !ok {
@@ -174,7 +180,7 @@ func (q *ledgerQuery) close() (err error) {
 // page reads the lines after a sequence number, in the page's direction.
 func (q *ledgerQuery) page(after uint64) (items []LedgerLine, next uint64, err error) {
 	seq := q.start(after)
-	for seq >= 1 && seq <= q.last {
+	for seq >= q.first && seq <= q.last {
 		block, ok, err := q.find(blockOf(seq))
 		if err != nil || !ok {
 			return items, 0, err
@@ -226,7 +232,7 @@ func (q *ledgerQuery) readBlock(seq uint64, items []LedgerLine) (_ []LedgerLine,
 func (q *ledgerQuery) start(after uint64) uint64 {
 	switch {
 	case q.f.OldestFirst:
-		return after + 1
+		return max(after+1, q.first)
 	case after == 0 || after > q.last:
 		return q.last
 	}

@@ -38,9 +38,9 @@ type state struct {
 
 	rollups  rollups
 	retained map[string]struct{} // accounts whose lines are dropped some day
-	chain   chainScratch
-	scratch scratch
-	calls   uint64 // of Apply, in this process
+	chain    chainScratch
+	scratch  scratch
+	calls    uint64 // of Apply, in this process
 
 	settledFrom uint32 // hour; markers of reservations settled before it are deleted
 }
