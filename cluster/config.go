@@ -9,6 +9,8 @@ import (
 
 	"github.com/armon/go-metrics"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/bursar-dev/bursar/fsm"
 )
 
 // Config configures a node's part in the cluster. The zero value of a timing
@@ -51,6 +53,7 @@ type Tuning struct {
 	ChecksumEvery     time.Duration
 	DiskStall         time.Duration
 	CommitTimeout     time.Duration // raft: how late a follower may learn of a commit if no notice of it arrives
+	LogVersion        uint8         // the highest version of log entries that it says it reads: less than fsm.LogVersion is what an earlier release says
 }
 
 // The defaults and bounds of timing.
@@ -78,6 +81,7 @@ func (c Config) withDefaults() Config {
 	c.HeartbeatTimeout = orDefault(c.HeartbeatTimeout, defaultHeartbeatTimeout)
 	c.ElectionTimeout = max(c.ElectionTimeout, c.HeartbeatTimeout)
 	c.DeadAfter = orDefault(c.DeadAfter, defaultDeadAfter)
+	c.Tuning.LogVersion = orDefault(c.Tuning.LogVersion, fsm.LogVersion)
 	if c.Network == nil {
 		c.Network = tcp{}
 	}

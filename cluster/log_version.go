@@ -23,7 +23,10 @@ func (l *leadership) logVersion() uint8 {
 	}
 	t := l.n.members.Load()
 	read := func(name string) bool {
-		return name == l.n.cfg.Name || l.sessions.reads(t.num(name)) >= fsm.LogVersion
+		if name == l.n.cfg.Name {
+			return l.n.cfg.Tuning.LogVersion >= fsm.LogVersion
+		}
+		return l.sessions.reads(t.num(name)) >= fsm.LogVersion
 	}
 	servers := l.n.configuration().Servers
 	for _, s := range servers {

@@ -150,7 +150,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 
 // introduce is this node's hello.
 func (n *Node) introduce() hello {
-	return hello{Name: n.cfg.Name, Run: n.run, Addr: n.transport.advertise, Cluster: n.identity.get().Cluster, Fresh: n.fresh(), Reads: fsm.LogVersion}
+	return hello{Name: n.cfg.Name, Run: n.run, Addr: n.transport.advertise, Cluster: n.identity.get().Cluster, Fresh: n.fresh(), Reads: n.cfg.Tuning.LogVersion}
 }
 
 // introduced learns where a caller can be reached. Only a node with state is

@@ -48,7 +48,7 @@ func (n *Node) Reconcile(ctx context.Context, part *fsm.Part) (*enforcer.Reconci
 
 func (n *Node) reconcile(ctx context.Context, req *reconcileRequest) (*reconcileAnswer, error) {
 	if l := n.lead.Load(); l != nil {
-		num, self := n.members.Load().num(n.cfg.Name), caller{name: n.cfg.Name, run: n.run, reads: fsm.LogVersion}
+		num, self := n.members.Load().num(n.cfg.Name), caller{name: n.cfg.Name, run: n.run, reads: n.cfg.Tuning.LogVersion}
 		if l.logVersion() < fsm.LogVersion {
 			return l.reconcile(ctx, num, self, req.Applied, sentPart{part: &req.Part}, partBytes(&req.Part))
 		}
