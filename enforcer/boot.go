@@ -184,7 +184,7 @@ func (e *Enforcer) Run(ctx context.Context, propose func(context.Context, fsm.Bo
 	}
 	running.Go(func() { e.reviewDraws(ctx) })
 	running.Go(func() {
-		e.payDebts(ctx)
+		e.payDebts()
 		e.resumeGiving(ctx)
 	})
 	wait, cancel := context.WithTimeout(ctx, settleWait)
@@ -231,7 +231,7 @@ func (e *Enforcer) keepHouse(ctx context.Context) {
 			return
 		case <-e.agent.review:
 			e.reviewHolds()
-			e.payDebts(ctx)
+			e.payDebts()
 		case now := <-ticker.C:
 			wall := e.c.Wall(now)
 			e.expire(wall)
@@ -323,33 +323,24 @@ func (e *Enforcer) resumeGiving(ctx context.Context) {
 		}
 	}
 	e.book.each(e.agent.attend)
-	e.payDebts(ctx)
+	e.payDebts()
 }
 
 // payDebts makes a slot of every budget whose holder waits for this node's lease,
 // so that the agent gives it up. While a node runs, Applied does that; this is for
 // what it did not see happen.
-func (e *Enforcer) payDebts(ctx context.Context) {
-	after := ""
-	for ctx.Err() == nil {
-		accounts, next, err := e.m.ListAccounts(after, fsm.MaxBulk)
-		if err != nil {
-			e.log.Error("accounts could not be listed", "error", err)
-			return
-		}
-		for i := range accounts {
-			q := fsm.RowQuery{Account: accounts[i].ID, Now: e.now()}
-			_ = e.m.Rows(q, func(*fsm.View) error { return nil }, func(row fsm.TreeRow) { // attending twice is harmless
-				if !e.owes(&row.Budget) {
-					return
-				}
-				if s := e.slot(row.Budget.Key); s != nil {
-					e.agent.attend(s)
-				}
-			})
-		}
-		if after = next; after == "" {
-			return
+func (e *Enforcer) payDebts() {
+	var owed []fsm.BudgetKey
+	e.m.View(func(v *fsm.View) {
+		v.Held(func(b *fsm.Budget) {
+			if e.owes(b) {
+				owed = append(owed, b.Key)
+			}
+		})
+	})
+	for _, key := range owed { // attending twice is harmless
+		if s := e.slot(key); s != nil {
+			e.agent.attend(s)
 		}
 	}
 }

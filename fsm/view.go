@@ -74,6 +74,16 @@ func (v *View) AssignmentByNum(num uint64) *Assignment {
 	return nil
 }
 
+// Held calls f for every budget that has a holder, in no order, whenever its period
+// is: one that begins soon may have been consolidated already. Periods that ended more than an hour ago are left out.
+func (v *View) Held(f func(*Budget)) {
+	for k := range v.s.held {
+		if b, ok := v.s.peek(k); ok {
+			f(&b)
+		}
+	}
+}
+
 // Budget returns the budget of a's period that starts at start: the stored one,
 // or what a first touch would make it (births included). Its slices are never changed in place.
 func (v *View) Budget(a *Assignment, start int64) Budget {
