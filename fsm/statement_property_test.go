@@ -36,7 +36,7 @@ func TestStatementsAddUpToTheLedger(t *testing.T) {
 		}
 		b.event()
 		b.d.now += 70 * dayMS // every month that has a line is over
-		for len(b.final) == 0 || b.final[len(b.final)-1].To < b.d.now-62*dayMS {
+		for len(b.final) == 0 || b.final[len(b.final)-1].To < b.d.now-37*dayMS {
 			if !b.finalize(false) {
 				t.Fatalf("the month after %d statements cannot be finalized at %s", len(b.final), timestamp(b.d.now))
 			}
@@ -74,9 +74,13 @@ func (b *accountant) act(action string) {
 
 // event records usage of any time of the latest hundred days.
 func (b *accountant) event() {
+	at := b.d.now - rapid.Int64Range(0, 100*dayMS).Draw(b.t, "age")
+	if rapid.Bool().Draw(b.t, "at the turn of the month") {
+		_, at, _ = monthAt(b.timezone, at)
+		at -= rapid.Int64Range(0, 1).Draw(b.t, "before it")
+	}
 	e := Event{
-		Account: "acme", ID: fmt.Sprint("e", b.events), Node: 1, ReceivedAt: b.d.now,
-		At: b.d.now - rapid.Int64Range(0, 100*dayMS).Draw(b.t, "age"),
+		Account: "acme", ID: fmt.Sprint("e", b.events), Node: 1, ReceivedAt: b.d.now, At: at,
 		Chain: rapid.SampledFrom([][]string{
 			{"alice", "a", "p", "o", "acme"}, {"b", "p", "o", "acme", "alice", "a", "p", "o", "acme"}, {"acme"}, {"x", "acme"}, {"y", "acme", "b", "p", "o", "acme"},
 		}).Draw(b.t, "chain"),
@@ -236,6 +240,7 @@ func (b *accountant) checkOne(n int, s *Statement, lines []LedgerLine, in map[ui
 			rows[key] = tally{}
 		}
 		rows[key].add(l.Event.Usage)
+		rows[key].add([]Quantity{{"events", map[string]int64{KindUsage: 1, KindVoid: -1}[l.Kind]}})
 	}
 	if s.Lines.Count != count || s.Lines.Hash != [32]byte(hash.Sum(nil)) {
 		b.t.Fatalf("statement %s has %d lines, hash %x; want %d, %x", s.ID, s.Lines.Count, s.Lines.Hash, count, hash.Sum(nil))
@@ -250,6 +255,7 @@ func (b *accountant) checkOne(n int, s *Statement, lines []LedgerLine, in map[ui
 			got[key] = tally{}
 		}
 		got[key].add(row.Usage)
+		got[key].add([]Quantity{{"events", row.Events}})
 	}
 	if diff := gocmp.Diff(rows, got, gocmp.Comparer(func(a, b *big.Int) bool { return a.Cmp(b) == 0 })); diff != "" {
 		b.t.Fatalf("rows of statement %s (-lines +statement)\n%s", s.ID, diff)

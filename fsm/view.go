@@ -75,21 +75,22 @@ func (v *View) EachAssignment(account, entity string, f func(num uint64, t *Term
 	}
 }
 
-// Held calls f for each recent budget that has a holder, in no order.
-func (v *View) Held(f func(b *Budget)) {
-	for k := range v.s.held {
-		if b, ok := v.s.peek(k); ok {
-			f(&b)
-		}
-	}
-}
-
 // AssignmentByNum returns an assignment by its number, or nil.
 func (v *View) AssignmentByNum(num uint64) *Assignment {
 	if r := v.s.records.get(num); r != nil {
 		return v.s.assignment(r)
 	}
 	return nil
+}
+
+// Held calls f for every budget that has a holder, in no order, whenever its period
+// is: one that begins soon may have been consolidated already. Periods that ended more than an hour ago are left out.
+func (v *View) Held(f func(*Budget)) {
+	for k := range v.s.held {
+		if b, ok := v.s.peek(k); ok {
+			f(&b)
+		}
+	}
 }
 
 // Budget returns the budget of a's period that starts at start: the stored one,
