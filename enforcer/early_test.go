@@ -148,7 +148,7 @@ func TestAnEarlyEventIsDurableWithItsDrawsBeforeItIsSent(t *testing.T) {
 		mustDo(t, err)
 		defer func() { mustDo(t, it.Close()) }()
 		for ok := it.First(); ok; ok = it.Next() {
-			if ev, err := decodeOutboxEvent(it.Value()); err != nil || it.Key()[0] != outboxPrefix || ev.Lines[0].Drawn != 5 {
+			if ev, err := decodeOutboxEvents(it.Value()); err != nil || it.Key()[0] != outboxPrefix || ev[0].Lines[0].Drawn != 5 {
 				t.Errorf("sent, and on disk it is %q %+v, %v", it.Key(), ev, err)
 			}
 		}

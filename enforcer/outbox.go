@@ -22,20 +22,28 @@ import (
 // event is durable (fsync) before it is acknowledged.
 //
 //	key    'e', or 'u' while the event's lines are undrawn (see early.go), sequence u64 big endian
-//	value  version u8, msgpack of fsm.Event
+//	value  2, block of events (see fsm.AppendEvents); or 1, msgpack of one fsm.Event, as earlier releases wrote it
 //
-// Sequences are given in the order of acceptance and not reused while an entry stands.
+// What is accepted together is one record, which stands until all of it is settled: a crash
+// may bring settled events back, which is harmless, see remove. Undrawn events have a record each, because each is replaced
+// when it is drawn. Sequences are given in the order of acceptance and not reused while a record stands.
 type outbox struct {
 	db   *pebble.DB
 	log  pebbleLog
 	next atomic.Uint64 // the sequence last given
 }
 
+// outboxRecord is what was stored together.
+type outboxRecord struct {
+	seq  uint64
+	left int // events that are not removed
+}
+
 // outboxEntry is an event in the outbox.
 type outboxEntry struct {
-	seq  uint64
-	size int // bytes of the value
-	ev   *fsm.Event
+	record *outboxRecord
+	size   int // its share of the value's bytes
+	ev     *fsm.Event
 	// undrawn: it stands there without its draws. It must not be sent like that.
 	undrawn bool
 }
@@ -44,7 +52,11 @@ const (
 	outboxPrefix   = 'e'
 	undrawnPrefix  = 'u'
 	outboxKeyBytes = 9
-	outboxVersion  = 1
+	outboxVersion  = 2
+	outboxSingle   = 1 // version of a record of one event in msgpack
+
+	// maxRecordEvents bounds what one event that is not settled keeps on disk.
+	maxRecordEvents = maxPartEvents
 
 	// maxOutboxEvents and maxOutboxBytes bound what waits to be settled: minutes
 	// of full load without a leader. Beyond either, ingest answers ErrOverloaded.
@@ -74,9 +86,9 @@ func openOutbox(fs vfs.FS, dir string, log *slog.Logger) (*outbox, []outboxEntry
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open outbox %s: %w", dir, err), db.Close())
 	}
-	slices.SortFunc(entries, func(a, b outboxEntry) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortStableFunc(entries, func(a, b outboxEntry) int { return cmp.Compare(a.record.seq, b.record.seq) })
 	if n := len(entries); n > 0 {
-		o.next.Store(entries[n-1].seq)
+		o.next.Store(entries[n-1].record.seq)
 	}
 	return o, entries, nil
 }
@@ -91,28 +103,37 @@ func (o *outbox) load() (entries []outboxEntry, err error) {
 		if len(it.Key()) != outboxKeyBytes {
 			return nil, fmt.Errorf("%w: a key of %d bytes", errOutboxFormat, len(it.Key()))
 		}
-		e := outboxEntry{
-			seq: binary.BigEndian.Uint64(it.Key()[1:]), size: len(it.Value()), undrawn: it.Key()[0] == undrawnPrefix,
+		record := &outboxRecord{seq: binary.BigEndian.Uint64(it.Key()[1:])}
+		events, err := decodeOutboxEvents(it.Value())
+		if err != nil {
+			return nil, fmt.Errorf("record %d: %w", record.seq, err)
 		}
-		if e.ev, err = decodeOutboxEvent(it.Value()); err != nil {
-			return nil, fmt.Errorf("event %d: %w", e.seq, err)
+		record.left = len(events)
+		for i := range events {
+			entries = append(entries, outboxEntry{
+				record: record, size: len(it.Value()) / len(events), ev: &events[i], undrawn: it.Key()[0] == undrawnPrefix,
+			})
 		}
-		entries = append(entries, e)
 	}
 	return entries, it.Error()
 }
 
-// add makes events durable, all or none, and gives them their sequences and sizes.
+// add makes events durable, all or none, and gives them their records and sizes. All or none are undrawn.
 func (o *outbox) add(entries []*outboxEntry) error {
 	b := o.db.NewBatch()
 	defer b.Close()
-	for _, e := range entries {
-		value, err := encodeOutboxEvent(e.ev)
-		if err != nil {
-			return err
+	most := maxRecordEvents
+	if entries[0].undrawn {
+		most = 1
+	}
+	var value []byte
+	for together := range slices.Chunk(entries, most) {
+		value = appendOutboxEvents(value[:0], together)
+		record := &outboxRecord{seq: o.next.Add(1), left: len(together)}
+		for _, e := range together {
+			e.record, e.size = record, len(value)/len(together)
 		}
-		e.seq, e.size = o.next.Add(1), len(value)
-		if err := b.Set(outboxKey(e.seq, e.undrawn), value, nil); err != nil {
+		if err := b.Set(outboxKey(record.seq, entries[0].undrawn), value, nil); err != nil {
 			return err
 		}
 	}
@@ -123,27 +144,30 @@ func (o *outbox) add(entries []*outboxEntry) error {
 func (o *outbox) redraw(entries []*outboxEntry) error {
 	b := o.db.NewBatch()
 	defer b.Close()
-	for _, e := range entries {
-		value, err := encodeOutboxEvent(e.ev)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(b.Delete(outboxKey(e.seq, true), nil), b.Set(outboxKey(e.seq, false), value, nil)); err != nil {
+	for i, e := range entries {
+		value := appendOutboxEvents(nil, entries[i:i+1])
+		if err := errors.Join(b.Delete(outboxKey(e.record.seq, true), nil), b.Set(outboxKey(e.record.seq, false), value, nil)); err != nil {
 			return err
 		}
 	}
 	return o.commit(b, pebble.Sync)
 }
 
-// remove forgets settled events. It is not made durable: an event that comes
-// back after a crash is found settled when it is looked up, or sent again, or both.
+// remove forgets settled events, each once. It is not made durable: an event that comes
+// back after a crash is found settled when it is looked up, or sent again, or both. One call at a time.
 func (o *outbox) remove(entries []outboxEntry) error {
 	b := o.db.NewBatch()
 	defer b.Close()
 	for _, e := range entries {
-		if err := b.Delete(outboxKey(e.seq, e.undrawn), nil); err != nil {
+		if e.record.left--; e.record.left > 0 {
+			continue
+		}
+		if err := b.Delete(outboxKey(e.record.seq, e.undrawn), nil); err != nil {
 			return err
 		}
+	}
+	if b.Empty() {
+		return nil
 	}
 	return o.commit(b, pebble.NoSync)
 }
@@ -176,26 +200,33 @@ func outboxKey(seq uint64, undrawn bool) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefix}, seq)
 }
 
-func encodeOutboxEvent(ev *fsm.Event) ([]byte, error) {
-	body, err := msgpack.Marshal(ev)
-	if err != nil {
-		return nil, err
+// appendOutboxEvents appends the value of a record.
+func appendOutboxEvents(value []byte, entries []*outboxEntry) []byte {
+	events := make([]*fsm.Event, len(entries))
+	for i, e := range entries {
+		events[i] = e.ev
 	}
-	return append([]byte{outboxVersion}, body...), nil
+	return fsm.AppendEvents(append(value, outboxVersion), events)
 }
 
-func decodeOutboxEvent(value []byte) (*fsm.Event, error) {
+// decodeOutboxEvents returns the events of a record, at least one.
+func decodeOutboxEvents(value []byte) (events []fsm.Event, err error) {
 	if len(value) == 0 {
 		return nil, fmt.Errorf("%w: it is empty", errOutboxFormat)
 	}
-	if value[0] != outboxVersion {
-		return nil, fmt.Errorf("%w: it has version %d, this release reads %d", errOutboxFormat, value[0], outboxVersion)
+	switch value[0] {
+	case outboxVersion:
+		events, err = fsm.DecodeEvents(value[1:])
+	case outboxSingle:
+		events = make([]fsm.Event, 1)
+		err = msgpack.Unmarshal(value[1:], &events[0])
+	default:
+		return nil, fmt.Errorf("%w: it has version %d, this release reads up to %d", errOutboxFormat, value[0], outboxVersion)
 	}
-	ev := new(fsm.Event)
-	if err := msgpack.Unmarshal(value[1:], ev); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errOutboxFormat, err)
 	}
-	return ev, nil
+	return events, nil
 }
 
 // pebbleLog lets Pebble's own messages through: routine ones as debug.

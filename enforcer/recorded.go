@@ -14,7 +14,8 @@ import (
 
 // RecordedEvents returns the events that stand in the outbox of a stopped node's
 // data directory, oldest first: accepted and durable here, and not known here to be
-// settled. It changes nothing. fs nil is the real file system.
+// settled; of events that were accepted together, settled ones stand there until all are. It changes nothing.
+// fs nil is the real file system.
 func RecordedEvents(fs vfs.FS, dataDir string, log *slog.Logger) (events []fsm.Event, err error) {
 	if fs == nil {
 		fs = vfs.Default
