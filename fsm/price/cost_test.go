@@ -215,6 +215,30 @@ func TestCostEqualsBigRationalsOverTheRealMap(t *testing.T) {
 	})
 }
 
+// oraclePrices are the fields that may have a usage's price, the first that a model has.
+var oraclePrices = func() map[string][]string {
+	const (
+		in, out = "input_cost_per_token", "output_cost_per_token"
+		write   = "cache_creation_input_token_cost"
+		audio   = "input_cost_per_audio_token"
+	)
+	return map[string][]string{
+		"input_tokens": {in}, "cached_tokens": {"cache_read_input_token_cost", "input_cost_per_token_cache_hit", in},
+		"cache_creation_tokens": {write, in}, "cache_creation_1h_tokens": {write + "_above_1hr", write, in},
+		"input_audio_tokens": {audio, in}, "cached_audio_tokens": {"cache_read_input_audio_token_cost", audio, in},
+		"cache_creation_audio_tokens": {"cache_creation_input_audio_token_cost", audio, in},
+		"input_image_tokens":          {"input_cost_per_image_token", in},
+		"output_tokens":               {out}, "reasoning_tokens": {"output_cost_per_reasoning_token", out},
+		"output_audio_tokens": {"output_cost_per_audio_token", out}, "output_image_tokens": {"output_cost_per_image_token", out},
+		"output_video_tokens": {"output_cost_per_video_token", out},
+		"input_images":        {"input_cost_per_image"}, "output_images": {"output_cost_per_image"},
+		"input_seconds": {"input_cost_per_second"}, "output_seconds": {"output_cost_per_second"},
+		"input_audio_seconds": {"input_cost_per_audio_per_second"}, "input_video_seconds": {"input_cost_per_video_per_second"},
+		"input_characters": {"input_cost_per_character"}, "output_characters": {"output_cost_per_character"}, "queries": {"input_cost_per_query"},
+		"search_queries": {"/search_context_size_medium"}, "search_queries_low": {"/search_context_size_low"}, "search_queries_high": {"/search_context_size_high"},
+	}
+}()
+
 // oracle is the documented rule, written a second time over names and big numbers.
 func oracle(model map[string]any, amounts map[string]int64, tier string) *big.Int {
 	n := maps.Clone(amounts)
@@ -237,26 +261,6 @@ func oracle(model map[string]any, amounts map[string]int64, tier string) *big.In
 	for _, p := range input {
 		total += n[p]
 	}
-	const (
-		in, out = "input_cost_per_token", "output_cost_per_token"
-		write   = "cache_creation_input_token_cost"
-		audio   = "input_cost_per_audio_token"
-	)
-	prices := map[string][]string{
-		"input_tokens": {in}, "cached_tokens": {"cache_read_input_token_cost", "input_cost_per_token_cache_hit", in},
-		"cache_creation_tokens": {write, in}, "cache_creation_1h_tokens": {write + "_above_1hr", write, in},
-		"input_audio_tokens": {audio, in}, "cached_audio_tokens": {"cache_read_input_audio_token_cost", audio, in},
-		"cache_creation_audio_tokens": {"cache_creation_input_audio_token_cost", audio, in},
-		"input_image_tokens":          {"input_cost_per_image_token", in},
-		"output_tokens":               {out}, "reasoning_tokens": {"output_cost_per_reasoning_token", out},
-		"output_audio_tokens": {"output_cost_per_audio_token", out}, "output_image_tokens": {"output_cost_per_image_token", out},
-		"output_video_tokens": {"output_cost_per_video_token", out},
-		"input_images":        {"input_cost_per_image"}, "output_images": {"output_cost_per_image"},
-		"input_seconds": {"input_cost_per_second"}, "output_seconds": {"output_cost_per_second"},
-		"input_audio_seconds": {"input_cost_per_audio_per_second"}, "input_video_seconds": {"input_cost_per_video_per_second"},
-		"input_characters": {"input_cost_per_character"}, "output_characters": {"output_cost_per_character"}, "queries": {"input_cost_per_query"},
-		"search_queries": {"/search_context_size_medium"}, "search_queries_low": {"/search_context_size_low"}, "search_queries_high": {"/search_context_size_high"},
-	}
 	suffix := map[string]string{"standard": "", "batch": "_batches", "flex": "_flex", "priority": "_priority"}[tier]
 	var above []string
 	if total > 272_000 {
@@ -268,7 +272,7 @@ func oracle(model map[string]any, amounts map[string]int64, tier string) *big.In
 	cost := new(big.Rat)
 	for id, amount := range n {
 		var found json.Number
-		for _, field := range prices[id] {
+		for _, field := range oraclePrices[id] {
 			where := model
 			if name, ok := strings.CutPrefix(field, "/"); ok {
 				where, _ = model["search_context_cost_per_query"].(map[string]any)
@@ -427,5 +431,85 @@ func TestNumbersOfTheFormat(t *testing.T) {
 	want := []any{Usage(1), Usage(2), Usage(9), Usage(25), Field(200<<16 | 3<<8 | 1), Field(26)}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestEveryPriceOfTheRealMapIsChargedExactly leaves nothing to chance: every model, in every tier, at and above each
+// threshold, each usage alone and all of them together. Every price that stands in the map has to be charged by one of them.
+func TestEveryPriceOfTheRealMapIsChargedExactly(t *testing.T) {
+	data, _, b := realMap(t)
+	d := json.NewDecoder(strings.NewReader(string(data)))
+	d.UseNumber()
+	var raw map[string]map[string]any
+	if err := d.Decode(&raw); err != nil {
+		t.Fatal(err)
+	}
+	charged := map[string]bool{} // "model field"
+	calls := 0
+	for name, model := range raw {
+		for tier := range Tier(tiers) {
+			check := func(amounts map[string]int64) {
+				var q Quantities
+				for id, n := range amounts {
+					q.Set(UsageOf([]byte(id)), n, 0)
+				}
+				var terms []Term
+				got, _, err := b.Find([]byte(name)).Cost(q, tier, &terms)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := oracle(model, amounts, tier.String()); want.Cmp(big.NewInt(got)) != 0 {
+					t.Fatalf("%s %s %v costs %d, want %s; terms %+v", name, tier, amounts, got, want, terms)
+				}
+				if again, err := Sum(terms); err != nil || again != got {
+					t.Fatalf("%s %s %v: the terms add up to %d (%v), the cost is %d", name, tier, amounts, again, err, got)
+				}
+				for _, term := range terms {
+					charged[name+" "+term.Field.String()] = true
+				}
+				calls++
+			}
+			all := map[string]int64{}
+			for u := InputTokens; u < usages; u++ {
+				all[u.String()] = 1_009 + 7*int64(u)
+				check(map[string]int64{u.String(): 1_009})
+				check(map[string]int64{u.String(): 300_007})
+			}
+			for _, input := range []int64{3, 200_000, 200_001, 272_000, 272_001} { // of which all other kinds are part
+				all["input_tokens"] = input
+				check(all)
+				check(map[string]int64{"input_tokens": input, "output_tokens": 17})
+			}
+		}
+	}
+	prices := 0
+	for name, model := range raw {
+		for field, v := range model {
+			fields := map[string]any{field: v}
+			if nested, ok := v.(map[string]any); ok {
+				fields = map[string]any{}
+				for inner, v := range nested {
+					fields[field+"."+inner] = v
+				}
+			}
+			for field, v := range fields {
+				if _, number := v.(json.Number); !number {
+					continue
+				}
+				if _, ok := ParseField(field); !ok {
+					continue
+				}
+				if prices++; field == "input_cost_per_token_cache_hit" && v == model["cache_read_input_token_cost"] {
+					continue // the same price under a second name
+				}
+				if !charged[name+" "+field] {
+					t.Errorf("%s: no call is charged %s", name, field)
+				}
+			}
+		}
+	}
+	t.Logf("%d prices of %d models in %d calls", prices, len(raw), calls)
+	if prices < 900 {
+		t.Errorf("only %d prices were found in the map", prices)
 	}
 }
