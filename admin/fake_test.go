@@ -119,7 +119,7 @@ func (c *fakeCluster) TransferLeadership(ctx context.Context, to string) error {
 
 // plane is a control plane under test.
 type plane struct {
-	t       *testing.T
+	t       testing.TB
 	cluster *fakeCluster
 	machine *fsm.Machine
 	server  *httptest.Server
@@ -152,9 +152,14 @@ func (b *lockedBuffer) String() string {
 }
 
 // newPlane starts a control plane over a fresh state machine with two nodes, a root token and the account acme.
-func newPlane(t *testing.T) *plane {
+func newPlane(t testing.TB) *plane {
 	t.Helper()
-	m := openMachine(t)
+	return planeOver(t, openMachine(t), func(l net.Listener) net.Listener { return briefListener{l} })
+}
+
+// planeOver starts a control plane over an empty state machine, on a listener of listen's making.
+func planeOver(t testing.TB, m *fsm.Machine, listen func(net.Listener) net.Listener) *plane {
+	t.Helper()
 	p := &plane{t: t, machine: m, cluster: &fakeCluster{machine: m}, logs: &lockedBuffer{}, reserved: map[uint64]int64{}}
 	p.apply(fsm.Init{ClusterID: "test", Shares: fsm.DefaultShares, MaxStalenessMS: 10_000})
 	for i, name := range []string{"n1", "n2"} {
@@ -194,7 +199,7 @@ func newPlane(t *testing.T) *plane {
 	})
 	p.server = httptest.NewUnstartedServer(h)
 	p.server.Config = NewServer(h)
-	p.server.Listener = briefListener{p.server.Listener}
+	p.server.Listener = listen(p.server.Listener)
 	p.server.Start()
 	t.Cleanup(p.server.Close)
 	return p
