@@ -84,6 +84,7 @@ func New(c Config) http.Handler {
 	a.treeRoutes()
 	a.ledgerRoutes()
 	a.verifyRoutes()
+	a.retentionRoutes()
 	a.usageRoutes()
 	a.rejectedRoutes()
 	a.adjustmentRoutes()

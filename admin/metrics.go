@@ -24,12 +24,13 @@ var (
 	descCommit    = prometheus.NewDesc("bursar_raft_commit_index", "Log index known to be committed.", nil, nil)
 	descApplied   = prometheus.NewDesc("bursar_raft_applied_index", "Log index applied to the state machine.", nil, nil)
 	descMembers   = prometheus.NewDesc("bursar_cluster_members", "Nodes by status, as this node's replica has them.", []string{"status"}, nil)
+	descLedger    = prometheus.NewDesc("bursar_ledger_disk_bytes", "About what the ledgers of all accounts take on this node's disk, by part: lines, index, events (the ids that make an event count once) and sums.", []string{"part"}, nil)
 	descBoot      = prometheus.NewDesc("bursar_node_session", "Session (boot epoch) of each member.", []string{"node"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (r *raftCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLeader, descHasLeader, descTerm, descCommit, descApplied, descMembers, descBoot} {
+	for _, d := range []*prometheus.Desc{descLeader, descHasLeader, descTerm, descCommit, descApplied, descMembers, descLedger, descBoot} {
 		ch <- d
 	}
 }
@@ -56,6 +57,11 @@ func (r *raftCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	})
+	if disk, err := r.machine.LedgerDisk(""); err == nil { // the store has failed, which other metrics say
+		for part, n := range map[string]uint64{"lines": disk.Lines, "index": disk.Index, "events": disk.Events, "sums": disk.Sums} {
+			gauge(descLedger, float64(n), part)
+		}
+	}
 	for status, n := range counts {
 		gauge(descMembers, float64(n), status)
 	}

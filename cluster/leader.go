@@ -116,6 +116,7 @@ func (l *leadership) run() {
 	l.n.wg.Go(l.watchSessions)
 	l.n.wg.Go(l.watchMembership)
 	l.n.wg.Go(l.watchDoubt)
+	l.n.wg.Go(l.watchRetention)
 	l.n.wg.Go(l.watchChecksums)
 }
 

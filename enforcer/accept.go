@@ -16,6 +16,9 @@ func (e *Enforcer) resolve(ev *fsm.Event) error {
 	if ap == nil {
 		return ErrAccountNotFound
 	}
+	if ev.At < ev.ReceivedAt-minRetention && e.timeClosed(ev) {
+		return &RequestError{Field: fieldAt, Message: "lies in a time whose lines were dropped by retention: the event may have been charged then"}
+	}
 	if len(ev.Entities) > fsm.MaxCallEntities {
 		return &RequestError{Field: "entities", Message: "names too many entities"}
 	}
@@ -55,6 +58,23 @@ func (e *Enforcer) resolve(ev *fsm.Event) error {
 		ev.Lines = append(ev.Lines, fsm.Line{Budget: fsm.BudgetKey{Assignment: t.item.meter.num, Start: start}, Amount: t.amount})
 	}
 	return nil
+}
+
+// fieldAt is the field of an event's time.
+const fieldAt = "at"
+
+// minRetention is the least age of an event, in milliseconds, whose time retention may have closed: a day less than the
+// shortest retention, because a time may lie a little ahead of when the event was settled.
+const minRetention = (fsm.MinRetentionDays - 1) * 24 * 60 * 60 * 1000
+
+// timeClosed reports whether an event is of a time that retention has closed, and not known by its id.
+func (e *Enforcer) timeClosed(ev *fsm.Event) (closed bool) {
+	e.m.View(func(v *fsm.View) { closed = v.Closed(ev.Account, ev.At) })
+	if closed {
+		_, _, known, err := e.m.Event(ev.Account, ev.ID)
+		closed = !known && err == nil
+	}
+	return closed
 }
 
 // chain returns every entity the call charges, each once, named ones first, each

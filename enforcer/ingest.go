@@ -114,6 +114,8 @@ func (it *ingestItem) rejectResolve(err error) {
 		it.reject(RejectNoAccount, "account %s does not exist", it.ev.Account)
 	case errors.As(err, &bad) && bad.Field == "entities":
 		it.reject(RejectEntities, "%s %s", bad.Field, bad.Message)
+	case errors.As(err, &bad) && bad.Field == fieldAt:
+		it.reject(RejectTime, "%s %s", bad.Field, bad.Message)
 	case errors.As(err, &bad) && (bad.Field == fieldTokens || bad.Field == fieldUSD):
 		it.reject(RejectAmount, "%s %s", bad.Field, bad.Message)
 	case errors.As(err, &bad):

@@ -3,7 +3,6 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
-	"time"
 )
 
 // Retention drops the oldest lines of an account's ledger once they are older than the account wants, are in
@@ -340,6 +339,3 @@ func (m *Machine) LedgerDisk(account string) (b LedgerBytes, err error) {
 	})
 	return b, err
 }
-
-// RetentionTick is how often a leader looks what is due. Lines live for a month at least.
-const RetentionTick = time.Minute

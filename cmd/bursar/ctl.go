@@ -11,6 +11,7 @@ type ctlCommands struct {
 	Entity     entityCmd     `cmd:"" group:"Configure:" help:"Entities: the nodes of an account's tree."`
 	Assignment assignmentCmd `cmd:"" group:"Configure:" help:"Assignments: budgets of entities."`
 	Prices     pricesCmd     `cmd:"" group:"Configure:" help:"The price book: what models cost."`
+	Retention  retentionCmd  `cmd:"" group:"Configure:" help:"How long ledger lines are kept."`
 	Apply      applyCmd      `cmd:"" group:"Configure:" help:"Bring the configuration to what a file says."`
 	Token      tokenCmd      `cmd:"" group:"Configure:" help:"Access tokens."`
 
