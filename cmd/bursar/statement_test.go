@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bursar-dev/bursar/client"
+	"github.com/bursar-dev/bursar/fsm"
 )
 
 // bursar runs a command against node i and returns what it wrote, and its exit code.
@@ -157,4 +159,66 @@ func TestStatementsOfACluster(t *testing.T) {
 		t.Errorf("finalizing this month: %d %s", code, bad)
 	}
 	c.stopAll()
+}
+
+// A store of a release that had no statements, and no hashes on its lines, opens and is stated: what it holds has no hash of
+// its own, and is covered all the same.
+func TestStatementsOfGoldenDataDirectories(t *testing.T) {
+	releases, err := os.ReadDir(goldenDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, release := range releases {
+		t.Run(release.Name(), func(t *testing.T) {
+			dir := t.TempDir()
+			unpackGolden(t, release.Name(), dir)
+			want := readGolden(t, release.Name())
+			state := filepath.Join(dir, "node-1", "state")
+			open := func() *fsm.Machine {
+				m, err := fsm.Open(state, fsm.Options{Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return m
+			}
+			m := open()
+			if heads, _, err := m.ListStatements(testAccount, "", 10); err != nil || len(heads) != 0 {
+				t.Fatalf("statements of the release before there were any: %v, %v", heads, err)
+			}
+			draft, err := m.DraftStatement(t.Context(), testAccount, fsm.StatementQuery{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := int(draft.Lines.Count); n == 0 || n > len(want.Events) || draft.Usage[0].Events != int64(n) {
+				t.Errorf("%d lines are stated, the cluster had %d events: %+v", n, len(want.Events), draft.Usage)
+			}
+			index, term := m.Applied()
+			data, err := fsm.Encode(&fsm.Command{ID: "golden", At: draft.To + fsm.DefaultCloseLag.Milliseconds(), Leader: 1, Body: fsm.FinalizeStatement{Head: draft.StatementHead, Rows: draft.StatementRows}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := m.Apply([]fsm.Entry{{Index: index + 1, Term: term, Data: data}}); err != nil || out[0].Err != nil {
+				t.Fatalf("finalize: %v, %v", out, err)
+			}
+			if err := m.Close(); err != nil {
+				t.Fatal(err)
+			}
+			m = open()
+			defer m.Close()
+			stored, err := m.Statement(testAccount, draft.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := fsm.RecomputeStatement(stored)
+			lines, _, err := m.ListLedger(testAccount, fsm.LedgerFilter{OldestFirst: true}, 0, fsm.MaxPage)
+			for i := range lines {
+				if err == nil {
+					err = sum.Add(&lines[i])
+				}
+			}
+			if wrong := sum.Check(stored, nil); err != nil || len(wrong) > 0 {
+				t.Errorf("recomputed: %q, %v", wrong, err)
+			}
+		})
+	}
 }
