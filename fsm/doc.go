@@ -14,6 +14,7 @@
 //	              audit.go document.go
 //	ledger        chain.go (the hashes of lines) ledger_index.go ledger_query.go (finding lines) line_reader.go
 //	              rollup.go rollup_write.go usage.go (sums) correct.go reprice.go (corrections)
+//	              verify*.go (recomputing it all from the lines) retain.go (dropping old lines)
 //	statements    statement.go (what one is) statement_sum.go (lines to rows) statement_read.go (drafts, lists)
 //	              statement_finalize.go statement_invoice.go
 //	prices        prices.go prices_document.go (versions of the price book); the arithmetic is package price

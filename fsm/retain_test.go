@@ -139,6 +139,12 @@ func TestAnEventOfAClosedTimeCountsOnce(t *testing.T) {
 	if err := back(EveryNever); err == nil || err.Code != CodeConflict {
 		t.Errorf("a backfill over lines that were dropped: %v", err)
 	}
+	if _, err := d.m.DraftStatement(context.Background(), "acme", StatementQuery{From: testNow, To: testNow + dayMS}); err == nil {
+		t.Error("a draft of lines that were dropped")
+	}
+	if _, err := d.m.DraftStatement(context.Background(), "acme", StatementQuery{}); err != nil {
+		t.Errorf("a draft of the next month: %v", err)
+	}
 	if err := back(EveryHour); err != nil {
 		t.Errorf("a backfill of the present hour: %v", err)
 	}

@@ -49,6 +49,7 @@ type draft struct {
 	index    uint64
 	now      int64  // the clock at that index
 	last     uint64 // the ledger's last line
+	mark     ledgerMark
 }
 
 // pinDraft notes where the account's ledger ends and keeps the store of that moment open.
@@ -63,7 +64,7 @@ func (m *Machine) pinDraft(account string) (*draft, error) {
 		return nil, notFound("no account is called %q", account)
 	}
 	m.store.users.Add(1)
-	return &draft{m: m, st: m.store, account: account, timezone: tn.Zone(), index: m.s.index, now: m.s.now, last: tn.ledgerSeq}, nil
+	return &draft{m: m, st: m.store, account: account, timezone: tn.Zone(), index: m.s.index, now: m.s.now, last: tn.ledgerSeq, mark: tn.mark}, nil
 }
 
 func (d *draft) get(key []byte, into any) (bool, error) { return getFrom(d.st.db, key, into) }
@@ -93,7 +94,10 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 	}
 	var opening []StatementTotal
 	if latest != nil {
-		if head.Loose = head.From != latest.To; !head.Loose {
+		if head.Loose = head.From != latest.To; head.Loose && d.mark.Dropped > 0 && head.From <= d.mark.DroppedLast {
+			return nil, conflict("lines of events until %s were dropped by retention, so nothing before can be drafted any more; finalized statements and sums of usage have it", timestamp(d.mark.DroppedLast))
+		}
+		if !head.Loose {
 			head.Previous, head.After, opening = latest.ID, latest.Through, latest.Totals
 		}
 	}
