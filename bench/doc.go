@@ -36,6 +36,8 @@
 //	slo.go           objectives
 //	load_report.go   text and JSON; diff.go: two reports; html.go, plot.go: a page with curves
 //	generator*.go    what the generator used; machine_*.go: what everybody used
+//	scale*.go        what a node costs with a million entities; process_*.go: memory and processor time of it
+//	overload.go      more than a cluster can do
 //	compare.go       Bursar and others in alternating rounds; compare_report.go: ratios with their spread
 //	loop.go          the open and the closed loop; pace*.go: starting calls on time
 //	latency.go       histograms

@@ -20,7 +20,7 @@ var ErrNotInstalled = errors.New("not installed")
 
 // Limits of a started server.
 const (
-	startTimeout = 30 * time.Second
+	startTimeout = 2 * time.Minute // with a million entities on a busy machine
 	stopTimeout  = 10 * time.Second
 	startPoll    = 20 * time.Millisecond
 	maxTail      = 4 << 10 // bytes of its output that an error quotes
@@ -78,16 +78,25 @@ func (s *Server) Kill() {
 	<-s.exited
 }
 
-// Close stops the process, by force if it takes longer than 10 s, and removes its directory.
-func (s *Server) Close() error {
-	if s.cmd != nil && s.cmd.Process != nil {
-		_ = s.cmd.Process.Signal(os.Interrupt)
-		select {
-		case <-s.exited:
-		case <-time.After(stopTimeout):
-			s.Kill()
-		}
+// PID is the process's number.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Stop stops the process, by force if it takes longer than 10 s. Start begins it again on the same state.
+func (s *Server) Stop() {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return
 	}
+	_ = s.cmd.Process.Signal(os.Interrupt) // it may have ended
+	select {
+	case <-s.exited:
+	case <-time.After(stopTimeout):
+		s.Kill()
+	}
+}
+
+// Close stops the process and removes its directory.
+func (s *Server) Close() error {
+	s.Stop()
 	return os.RemoveAll(s.Dir)
 }
 

@@ -22,8 +22,10 @@ type benchCmd struct {
 	Load   benchLoadCmd   `cmd:"" help:"Put load on a cluster and hold its latencies against an objective."`
 	Diff   benchDiffCmd   `cmd:"" help:"Compare two reports of load."`
 
-	Compare benchCompareCmd `cmd:"" help:"Measure Bursar against a bare HTTP handler, Redis and PostgreSQL in one run."`
-	Floor   benchFloorCmd   `cmd:"" hidden:"" help:"Answer every check alike, for bench compare."`
+	Compare  benchCompareCmd  `cmd:"" help:"Measure Bursar against a bare HTTP handler, Redis and PostgreSQL in one run."`
+	Scale    benchScaleCmd    `cmd:"" help:"Measure what a node costs with a million entities, against ten thousand."`
+	Overload benchOverloadCmd `cmd:"" help:"Offer nodes more than they can do, and see what they make of it."`
+	Floor    benchFloorCmd    `cmd:"" hidden:"" help:"Answer every check alike, for bench compare."`
 }
 
 // benchTarget says where a load goes.

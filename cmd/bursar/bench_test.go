@@ -80,3 +80,23 @@ func TestComparisonStartsWhatItNeedsAndNamesWhatIsMissing(t *testing.T) {
 	}
 	runBench(t, env, exitUsage, "compare", "--rounds", "1")
 }
+
+// TestBenchmarksOfTheirOwnNodesEndByThemselves runs those that start nodes, and the one that waits for the turn of a minute if long variants are wanted.
+func TestBenchmarksOfTheirOwnNodesEndByThemselves(t *testing.T) {
+	notShort(t)
+	t.Parallel()
+	out := runBench(t, nil, exitDone, "overload", "--entities", "10", "--each", "1s", "--steps", "0.2,0.5")
+	if !strings.Contains(out, "check: capacity") {
+		t.Error(out)
+	}
+	runBench(t, nil, exitUsage, "overload", "--steps", "20")
+	runBench(t, nil, exitUsage, "scale", "--entities", "5000000")
+	if long() {
+		out = runBench(t, nil, exitDone, "scale", "--entities", "200", "--small", "20", "--each", "1s", "--rounds", "1")
+		for _, want := range []string{"ready after a restart", "100 rows of the tree", "check at 500/s"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+	}
+}
