@@ -22,5 +22,5 @@
 // harden.go · guard.go · role.go · secret.go · input.go, schema.go, param.go ·
 // problem.go · page.go · wire.go, and one file for each resource: accounts.go, catalog.go, entities.go,
 // assignments.go, balances.go, tree.go, treequery.go, ratio.go, ledger.go,
-// ledgerstream.go, usage.go, adjustments.go, prices.go, tokens.go, audit.go, members.go, probes.go, metrics.go.
+// ledgerstream.go, usage.go, adjustments.go, statements.go (package statement lays them out), invoice.go, prices.go, tokens.go, audit.go, members.go, probes.go, metrics.go.
 package admin

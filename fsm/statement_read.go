@@ -49,7 +49,6 @@ type draft struct {
 	index    uint64
 	now      int64  // the clock at that index
 	last     uint64 // the ledger's last line
-	mark     ledgerMark
 }
 
 // pinDraft notes where the account's ledger ends and keeps the store of that moment open.
@@ -64,7 +63,7 @@ func (m *Machine) pinDraft(account string) (*draft, error) {
 		return nil, notFound("no account is called %q", account)
 	}
 	m.store.users.Add(1)
-	return &draft{m: m, st: m.store, account: account, timezone: tn.Zone(), index: m.s.index, now: m.s.now, last: tn.ledgerSeq, mark: tn.mark}, nil
+	return &draft{m: m, st: m.store, account: account, timezone: tn.Zone(), index: m.s.index, now: m.s.now, last: tn.ledgerSeq}, nil
 }
 
 func (d *draft) get(key []byte, into any) (bool, error) { return getFrom(d.st.db, key, into) }
@@ -94,10 +93,7 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 	}
 	var opening []StatementTotal
 	if latest != nil {
-		if head.Loose = head.From != latest.To; head.Loose && d.mark.Dropped > 0 && head.From <= d.mark.DroppedLast {
-			return nil, conflict("lines of events until %s were dropped by retention, so nothing before can be drafted any more; finalized statements and sums of usage have it", timestamp(d.mark.DroppedLast))
-		}
-		if !head.Loose {
+		if head.Loose = head.From != latest.To; !head.Loose {
 			head.Previous, head.After, opening = latest.ID, latest.Through, latest.Totals
 		}
 	}
@@ -106,8 +102,14 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 			return nil, err
 		}
 	}
+	if err := d.kept(&head); err != nil {
+		return nil, err
+	}
 	sum := newStatementSum(head, d.under(head.Layout))
 	if err := d.read(ctx, sum); err != nil {
+		return nil, err
+	}
+	if err := d.kept(&head); err != nil { // lines may have been dropped while they were read
 		return nil, err
 	}
 	out, err := sum.finish(opening)
@@ -115,6 +117,17 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 		d.m.name(out)
 	}
 	return out, err
+}
+
+// kept refuses a range of which lines have been dropped. Those of a draft that continues the chain are not: only
+// lines that are in a finalized statement are dropped.
+func (d *draft) kept(head *StatementHead) (err error) {
+	d.m.View(func(v *View) {
+		if tn := v.s.accounts[d.account]; head.Loose && tn.closed(head.From) {
+			err = conflict("lines of events until %s were dropped by retention, so nothing before can be drafted any more; finalized statements and sums of usage have it", timestamp(tn.mark.DroppedLast))
+		}
+	})
+	return err
 }
 
 // span sets the range of a draft.
