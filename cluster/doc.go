@@ -13,7 +13,7 @@
 //	tls.go        who is whose certificate               directory.go  names to addresses
 //	wire.go       frames of the request protocol         wire_error.go errors across it
 //	rpc_client.go, rpc_server.go, frame_writer.go        methods.go    the requests between nodes
-//	lane.go       what must not wait for what
+//	lane.go       what must not wait for what          log_version.go  how entries are encoded while releases differ
 //
 //	raft.go       starting raft                          raft_fsm.go   raft's view of fsm.Machine
 //	logstore.go   the disk watchdog                      snapshot.go   metadata here, state streamed

@@ -206,6 +206,21 @@ func TestPackedValuesHaveOneForm(t *testing.T) {
 	}
 }
 
+// What lines drew is said in one way: of all at once where that can be.
+func TestDrawsHaveOneForm(t *testing.T) {
+	e := Event{ID: "e", Node: 3, Lines: []Line{{Amount: 5, Drawn: 4, On: 2}}}
+	b := AppendEvents(nil, []*Event{&e})
+	if _, err := DecodeEvents(b); err != nil {
+		t.Fatal(err)
+	}
+	for _, drawnOn := range [][2]byte{{10, 3}, {0, 0}} { // all of it on the event's node, and nothing
+		bad := append(bytes.Clone(b[:len(b)-2]), drawnOn[0], drawnOn[1])
+		if events, err := DecodeEvents(bad); err == nil {
+			t.Errorf("each line says what there is a shorter form for: %+v", events[0].Lines)
+		}
+	}
+}
+
 // again decodes b and encodes what that gave; nil: it was refused.
 func again(name string, b []byte) []byte {
 	switch name {
