@@ -117,8 +117,45 @@ var errRollup = errors.New("a rollup is damaged")
 
 // decodeRollup keeps nothing of v.
 func decodeRollup(v []byte) (*rollup, error) {
+	r := &rollup{}
+	err := eachStoredSum(v, &r.events, func(capability []byte, s rollupSum) {
+		s.capability = string(capability)
+		r.sums = append(r.sums, s)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// mergeStored adds a stored row to r, of which it keeps nothing. It allocates only for a capability that
+// r does not have yet. With an error r is to be thrown away.
+func (r *rollup) mergeStored(v []byte) error {
+	events := int64(0)
+	err := eachStoredSum(v, &events, func(capability []byte, s rollupSum) {
+		i, found := slices.BinarySearchFunc(r.sums, capability, func(s rollupSum, c []byte) int {
+			switch {
+			case s.capability < string(c):
+				return -1
+			case s.capability == string(c):
+				return 0
+			}
+			return 1
+		})
+		if !found {
+			r.sums = slices.Insert(r.sums, i, rollupSum{capability: string(capability)})
+		}
+		r.sums[i].events += s.events
+		r.sums[i].add(s.hi, s.lo)
+	})
+	r.events += events
+	return err
+}
+
+// eachStoredSum reads a stored row: its events, and each of its sums without the capability's name, which is good for the call.
+func eachStoredSum(v []byte, events *int64, f func(capability []byte, s rollupSum)) error {
 	if len(v) == 0 || v[0] != rollupVersion {
-		return nil, errRollup
+		return errRollup
 	}
 	rest, bad := v[1:], false
 	number := func() int64 {
@@ -139,22 +176,23 @@ func decodeRollup(v []byte) (*rollup, error) {
 		rest = rest[size:]
 		return n
 	}
-	r := &rollup{events: number()}
+	*events = number()
 	for n := length(); n > 0 && !bad; n-- {
 		var s rollupSum
 		size := length()
-		s.capability, rest = string(rest[:size]), rest[size:]
+		capability := rest[:size]
+		rest = rest[size:]
 		s.events, s.hi = number(), number()
 		if len(rest) < 8 {
-			return nil, errRollup
+			return errRollup
 		}
 		s.lo, rest = binary.BigEndian.Uint64(rest), rest[8:]
-		r.sums = append(r.sums, s)
+		f(capability, s)
 	}
 	if bad || len(rest) > 0 {
-		return nil, errRollup
+		return errRollup
 	}
-	return r, nil
+	return nil
 }
 
 // rollupPrefix begins the keys of one account, bucket length and dimension.

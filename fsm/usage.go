@@ -222,15 +222,10 @@ func (s *usageScan) add(it *pebble.Iterator) error {
 	if err != nil {
 		return err
 	}
-	r, err := decodeRollup(v)
-	if err != nil {
-		return err
-	}
 	if s.sum == nil {
 		s.sum = &rollup{}
 	}
-	s.sum.merge(r)
-	return nil
+	return s.sum.mergeStored(v)
 }
 
 // wants reports whether the filters that a row's key does not settle let it through.

@@ -280,6 +280,16 @@ func FuzzDecodeRollup(f *testing.F) {
 		if diff := cmp.Diff(r, again, cmp.AllowUnexported(rollup{}, rollupSum{})); diff != "" {
 			t.Fatal(diff)
 		}
+		var merged, added rollup
+		merged.add(CapTokens, 3, 1)
+		added.add(CapTokens, 3, 1)
+		added.merge(r)
+		if err := merged.mergeStored(b); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(added, merged, cmp.AllowUnexported(rollup{}, rollupSum{})); diff != "" {
+			t.Fatalf("(-merged when decoded +as stored)\n%s", diff)
+		}
 	})
 }
 
