@@ -131,6 +131,7 @@ func (b *accountant) finalize(meanwhile bool) bool {
 		b.t.Fatal(err)
 	}
 	b.final = append(b.final, stored)
+	b.checkFinalizedThrough(b.lines())
 	return true
 }
 
