@@ -19,7 +19,8 @@
 //	              statement_finalize.go statement_invoice.go
 //	prices        prices.go prices_document.go (versions of the price book); the arithmetic is package price
 //	packed        codec_pack.go codec_event.go codec_unpack_event.go codec_part.go codec_line.go
-//	disk          keys.go value.go codec.go store.go load.go memory.go snapshot.go install.go
+//	memory        state.go member.go (entities) record.go (assignments) seed.go (budgets nobody has used) rows.go rows_by_id.go
+//	disk          keys.go value.go codec.go store.go load.go hot_reader.go memory.go snapshot.go install.go
 //
 // It is not for: clocks, networks, HTTP, or deciding a call (package enforcer does, from what this package replicates).
 package fsm
