@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -152,18 +151,29 @@ func reportPages(t *testing.T, m *Machine, entities int) {
 
 // reportSnapshot writes a snapshot and installs it in an empty machine.
 func reportSnapshot(t *testing.T, m *Machine) {
-	var stream bytes.Buffer
-	began := time.Now()
-	if _, err := m.WriteSnapshot(&stream); err != nil {
+	stream, err := os.Create(t.TempDir() + "/snapshot")
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("snapshot: %d MB written in %v", stream.Len()>>20, time.Since(began).Round(time.Millisecond))
+	defer stream.Close()
+	began := time.Now()
+	if _, err := m.WriteSnapshot(stream); err != nil {
+		t.Fatal(err)
+	}
+	size, err := stream.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = stream.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("snapshot: %d MB written in %v", size>>20, time.Since(began).Round(time.Millisecond))
 	fresh, err := Open(t.TempDir()+"/state", Options{Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	began = time.Now()
-	if err := fresh.InstallSnapshot(io.Reader(&stream)); err != nil {
+	if err := fresh.InstallSnapshot(stream); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("snapshot installed in %v", time.Since(began).Round(time.Millisecond))
