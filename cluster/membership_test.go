@@ -266,6 +266,9 @@ func TestMissingLogOrStateIsRefusedAtOpen(t *testing.T) {
 }
 
 func TestNodeRestartsAtAnotherAddress(t *testing.T) {
+	if raceEnabled {
+		t.Skip("raft reads a peer's address without its lock where it logs a failure: hashicorp/raft issue 681")
+	}
 	inBubble(t, 3, func(r *rig) {
 		r.startAll()
 		p := r.followers()[0]
