@@ -119,7 +119,24 @@ func TestTheCloseLagIsNamed(t *testing.T) {
 	}
 	d.now = ms(t, "2026-11-26T00:00:00Z") - 1001
 	d.refuse(CodeConflict, c) // a millisecond too early
+	d.now = ms(t, "2026-11-26T00:00:00Z") - 1000
 	d.must(c)
+}
+
+func TestMonthsAreFinalizedInOrder(t *testing.T) {
+	d := newAcme(t)
+	defer d.close()
+	d.costs(t, "1", "2026-08-10T00:00:00Z", 1)
+	d.must(finalize(d.draft(t, StatementQuery{})))
+	_, err := d.m.DraftStatement(context.Background(), "acme", StatementQuery{Month: "2026-10", FinalizeAt: d.now})
+	if !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "the latest statement is 2026-08, finalize 2026-09 first") {
+		t.Errorf("%v", err)
+	}
+	d.costs(t, "late", "2026-08-10T00:00:00Z", 1)
+	d.costs(t, "2", "2026-09-10T00:00:00Z", 1)
+	if through, err := d.m.FinalizedThrough("acme"); err != nil || through != 1 {
+		t.Errorf("finalized through %d, %v; line 2 came too late for it", through, err)
+	}
 }
 
 func TestALineStandsUnderOneEntity(t *testing.T) {
