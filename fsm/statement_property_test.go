@@ -212,7 +212,7 @@ func (b *accountant) checkOne(n int, s *Statement, lines []LedgerLine, in map[ui
 		previous = &b.final[n-1].StatementHead
 	}
 	again := RecomputeStatement(stored)
-	hash, count := sha256.New(), uint64(0)
+	hash, count, late := sha256.New(), uint64(0), uint64(0)
 	rows := map[string]tally{}
 	for i := range lines {
 		l := &lines[i]
@@ -224,6 +224,9 @@ func (b *accountant) checkOne(n int, s *Statement, lines []LedgerLine, in map[ui
 		}
 		count++
 		hash.Write(l.Hash[:])
+		if l.Kind == KindUsage && l.Event.At >= s.From && l.Settled >= s.To {
+			late++
+		}
 		kind := ""
 		switch {
 		case l.Event.At < s.From && n == 0:
@@ -242,6 +245,9 @@ func (b *accountant) checkOne(n int, s *Statement, lines []LedgerLine, in map[ui
 		}
 		rows[key].add(l.Event.Usage)
 		rows[key].add([]Quantity{{"events", map[string]int64{KindUsage: 1, KindVoid: -1}[l.Kind]}})
+	}
+	if s.Lines.Late != late {
+		b.t.Fatalf("statement %s has %d late lines, want %d", s.ID, s.Lines.Late, late)
 	}
 	if s.Lines.Count != count || s.Lines.Hash != [32]byte(hash.Sum(nil)) {
 		b.t.Fatalf("statement %s has %d lines, hash %x; want %d, %x", s.ID, s.Lines.Count, s.Lines.Hash, count, hash.Sum(nil))

@@ -292,7 +292,7 @@ func TestRowsAreBounded(t *testing.T) {
 	if s, err := fill(StatementLayout{}, MaxReasonRows, KindAdjust, reasons); err != nil || len(s.Adjustments) != MaxReasonRows {
 		t.Errorf("reasons at the limit: %v", err)
 	}
-	if s, err := fill(StatementLayout{}, 3*MaxReasonRows, KindAdjust, reasons); err != nil || len(s.Adjustments) != 2 || s.totals(t) != 3*MaxReasonRows || s.Adjustments[0].Reason != "" {
+	if s, err := fill(StatementLayout{}, MaxReasonRows+1, KindAdjust, reasons); err != nil || len(s.Adjustments) != 2 || s.totals(t) != MaxReasonRows+1 || s.Adjustments[0].Reason != "" {
 		t.Errorf("more reasons: %v", err)
 	}
 	s := newStatementSum(StatementHead{Account: "acme", From: 1, To: 10, Through: 99}, StatementLayout{}.byDepth)
