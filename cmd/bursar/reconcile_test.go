@@ -116,6 +116,13 @@ func TestReconcileIsExactInEveryTimeZone(t *testing.T) {
 		}
 	}
 	admin := "http://" + c.nodes[0].admin
+	bad := client.Event{ID: "evt-bad", Account: testAccount, Entities: []string{"team"}, Usage: client.Usage{"smiles": 1}}
+	if err := c.call(http.MethodPost, "http://"+c.nodes[0].http+"/v1/ingest", map[string]any{"events": []client.Event{bad}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if out := c.must("ledger", "rejected", testAccount, "--admin", admin); !strings.Contains(out, "evt-bad") || !strings.Contains(out, "capability_unknown: 1") || !strings.Contains(out, c.nodes[0].name+" counts since") {
+		t.Errorf("a rejected event is not listed:\n%s", out)
+	}
 	run := func(want int, args ...string) string {
 		t.Helper()
 		code, output := c.command(append([]string{"reconcile", testAccount, "--admin", admin, "--alias", "gpt-4o-2024*=gpt-4o", "--alias", "openai/*=gpt-4o"}, args...)...)
