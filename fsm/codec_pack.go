@@ -119,8 +119,6 @@ func (u *unpacker) cut(n int) string {
 
 func (u *unpacker) string() string { return u.cut(u.count(1)) }
 
-func (u *unpacker) bytes() []byte { return u.take(u.count(1)) }
-
 func (u *unpacker) hash() (h [32]byte) {
 	copy(h[:], u.take(len(h)))
 	return h

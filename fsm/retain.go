@@ -102,7 +102,7 @@ type retentionDocument struct {
 	RequireExport bool `json:"require_export"`
 }
 
-func (r Retention) document() any { return retentionDocument{r.Days, r.RequireExport} }
+func (r Retention) document() any { return retentionDocument(r) }
 
 type exportedDocument struct {
 	Through uint64 `json:"through_seq"`

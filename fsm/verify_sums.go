@@ -13,7 +13,6 @@ import (
 type sumCheck struct {
 	v      *verifier
 	ranges []sumRange // of the account's rows, in key order; one a pass
-	pass   int
 	now    sumRange
 
 	rows   map[string]*rollup
