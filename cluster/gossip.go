@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -36,6 +37,8 @@ type gossip struct {
 	log  *slog.Logger
 	join []string
 	meta func() gossipMeta
+
+	leaving atomic.Bool // what memberlist warns of from now on is its own end
 
 	mu      sync.Mutex
 	current []byte
@@ -82,7 +85,7 @@ func startGossip(c *Config, meta func() gossipMeta) (*gossip, error) {
 	mc.SecretKey = c.GossipKey
 	mc.DeadNodeReclaimTime = reclaimAfter
 	mc.Delegate, mc.Conflict, mc.Events = g, g, g
-	mc.Logger = memberlistLogger(c.Logger)
+	mc.Logger = memberlistLogger(c.Logger, &g.leaving)
 	mc.MsgpackUseNewTimeFormat = true
 	if g.current, err = encodeMeta(meta()); err != nil {
 		return nil, err
@@ -196,6 +199,7 @@ func (g *gossip) NotifyLeave(m *memberlist.Node) {
 
 // close says goodbye and stops.
 func (g *gossip) close() {
+	g.leaving.Store(true)
 	if err := g.list.Leave(gossipLeave); err != nil {
 		g.log.Debug("leaving gossip failed", "error", err)
 	}

@@ -7,7 +7,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"net"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -111,11 +111,15 @@ func (h *hclogger) StandardWriter(*hclog.StandardLoggerOptions) io.Writer {
 }
 
 // memberlistLogger returns a logger for memberlist, whose lines begin with "[LEVEL] memberlist: ".
-func memberlistLogger(l *slog.Logger) *log.Logger {
-	return log.New(levelWriter{l.With("component", "memberlist")}, "", 0)
+// While the node is leaving they are logged at Info at most: probes that are under way find the socket closed.
+func memberlistLogger(l *slog.Logger, leaving *atomic.Bool) *log.Logger {
+	return log.New(levelWriter{l.With("component", "memberlist"), leaving}, "", 0)
 }
 
-type levelWriter struct{ log *slog.Logger }
+type levelWriter struct {
+	log     *slog.Logger
+	leaving *atomic.Bool
+}
 
 // Write implements io.Writer for one line.
 func (w levelWriter) Write(line []byte) (int, error) {
@@ -130,8 +134,8 @@ func (w levelWriter) Write(line []byte) (int, error) {
 		}
 	}
 	text = bytes.TrimPrefix(bytes.TrimSpace(text), []byte("memberlist: "))
-	if level > slog.LevelInfo && bytes.HasSuffix(text, []byte(net.ErrClosed.Error())) {
-		level = slog.LevelInfo // this node closed its own socket: it stops
+	if w.leaving.Load() {
+		level = min(level, slog.LevelInfo)
 	}
 	w.log.Log(context.Background(), level, string(text))
 	return len(line), nil
