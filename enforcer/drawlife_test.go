@@ -21,6 +21,7 @@ func drawn(t *testing.T, s *sim) (num uint64, id resID) {
 }
 
 func TestAnExtendedDrawIsWrittenDownAgain(t *testing.T) {
+	notShort(t)
 	inSim(t, func(t *testing.T) {
 		s := newSim(t, 3, 5)
 		defer s.close()

@@ -135,6 +135,7 @@ func onlySegment(t *testing.T, dir string) string {
 }
 
 func TestJournalToleratesATornTailAtEveryByte(t *testing.T) {
+	notShort(t)
 	jt := newJournalTest(t, vfs.Default)
 	j, _ := jt.open()
 	var ends []int64

@@ -684,3 +684,11 @@ func TestSimSmoke(t *testing.T) {
 		}
 	})
 }
+
+// notShort skips a test that takes long under the race detector and has nothing to show to it.
+func notShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped with -short")
+	}
+}

@@ -60,6 +60,7 @@ func mixedLog(t *testing.T) []Entry {
 
 // What entries leave in the store, and the checksum, do not depend on how they were batched, nor on restarts between.
 func TestStoreIsTheSameHoweverEntriesAreBatched(t *testing.T) {
+	notShort(t)
 	log := mixedLog(t)
 	var want map[string]string
 	var wantSum uint64

@@ -245,6 +245,7 @@ func TestLogClockOnlyAdvances(t *testing.T) {
 
 // A call larger than one Pebble batch is committed in several.
 func TestLargeCallIsAppliedWhole(t *testing.T) {
+	notShort(t)
 	r := newRig(t)
 	a := r.assign(1_000_000)
 	var bodies []Body

@@ -132,6 +132,7 @@ type reconcileCommand struct {
 }
 
 func TestPackersForgetNoField(t *testing.T) {
+	notShort(t)
 	for name, p := range packed {
 		r := rand.New(rand.NewPCG(1, 2))
 		check := func(v any) {

@@ -109,6 +109,7 @@ func (h *history) check() {
 }
 
 func TestEveryFilterFindsItsLines(t *testing.T) {
+	notShort(t)
 	for seed := range uint64(3) {
 		h := newHistory(t, seed)
 		for _, n := range []int{1, 62, 1, 1, 63, 2000, 2500} { // around the ends of blocks and of a stride of them
@@ -123,6 +124,7 @@ func TestEveryFilterFindsItsLines(t *testing.T) {
 
 // A replica that was restarted in the middle of a block writes what the others write.
 func TestIndexDoesNotDependOnRestarts(t *testing.T) {
+	notShort(t)
 	run := func(restarts bool) *history {
 		h := newHistory(t, 7)
 		for range 60 {
@@ -216,6 +218,7 @@ func (h *history) work(f LedgerFilter) (lines, steps int) {
 
 // A page costs the same however long the ledger is.
 func TestAPageCostsTheSameInALongerLedger(t *testing.T) {
+	notShort(t)
 	h := newHistory(t, 5)
 	h.prompt = true
 	h.write(4000)

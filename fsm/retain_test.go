@@ -213,6 +213,7 @@ func TestExportIsAcknowledgedByWhoHasIt(t *testing.T) {
 
 // Replicas that restart between drops write the same, the times of the stride of 4,096 lines that the drop cuts in two among it.
 func TestRetentionIsTheSameAfterRestarts(t *testing.T) {
+	notShort(t)
 	stores := map[bool]map[string]string{}
 	for _, restart := range []bool{false, true} {
 		d := aged(t, 200)

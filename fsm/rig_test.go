@@ -212,3 +212,11 @@ func (r *rig) lease(k BudgetKey, n NodeNum) int64 {
 	b := r.budget(k)
 	return b.LeaseOf(n)
 }
+
+// notShort skips a test that takes long under the race detector and has nothing to show to it.
+func notShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped with -short")
+	}
+}

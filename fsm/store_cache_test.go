@@ -12,6 +12,7 @@ import (
 // Pebble takes its memtables out of the cache. A cache no larger than they are
 // holds no block, and every look-up of an event reads and decompresses one.
 func TestBlocksStayCachedWhileMemtablesAreFull(t *testing.T) {
+	notShort(t)
 	st, err := openStore(vfs.NewMem(), "store", newFailure(quiet()), true)
 	if err != nil {
 		t.Fatal(err)

@@ -125,6 +125,7 @@ func summed(q UsageQuery, lines []Event, typeOf func(string) string) map[string]
 }
 
 func TestUsageIsTheSumOfTheLines(t *testing.T) {
+	notShort(t)
 	d, lines := usageDesk(t)
 	defer d.close()
 	typeOf := func(id string) string { return d.m.s.accounts["acme"].typeOf(id) }

@@ -101,6 +101,7 @@ func TestSoundLedgerVerifies(t *testing.T) {
 
 // Each case changes the store behind the machine's back.
 func TestEveryCorruptionIsFoundAndNamed(t *testing.T) {
+	notShort(t)
 	key := func(seq uint64) []byte { return ledgerKey("acme", seq) }
 	rewrite := func(t *testing.T, db *pebble.DB, key []byte, into any, edit func()) {
 		t.Helper()

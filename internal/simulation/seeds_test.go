@@ -21,7 +21,7 @@ var (
 // How many seeds a run has time for. The race detector makes one about ten times as long.
 const (
 	seedsUsual = 1_000
-	seedsShort = 50
+	seedsShort = 30
 	seedsRace  = 100
 )
 
