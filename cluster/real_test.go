@@ -132,7 +132,12 @@ func TestThreeNodesOverTCPWithTLSAndGossipLeaveNothingBehind(t *testing.T) {
 	if _, err := nodes[0].node.Propose(ctx, tester, fsm.PutAccount{ID: "late", Name: "x"}); !errors.Is(err, ErrStopped) {
 		t.Errorf("a write through a closed node: %v", err)
 	}
-	if err := goleak.Find(before); err != nil {
+	// A probe of memberlist that was under way ends at its deadline, which is later the busier the machine is.
+	err = goleak.Find(before)
+	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); {
+		err = goleak.Find(before)
+	}
+	if err != nil {
 		t.Error(err)
 	}
 }
