@@ -113,6 +113,7 @@ func TestBudgetsThatWereToldStay(t *testing.T) {
 
 // An event costs few allocations, however many budgets it charges: see docs/performance.md.
 func TestApplyingAnEventAllocatesLittle(t *testing.T) {
+	notShort(t) // the race detector allocates, too
 	const events, perEvent = 300, 4
 	r := newRig(t)
 	keys := benchKeys(r, 8)
