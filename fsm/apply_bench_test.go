@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -85,6 +86,84 @@ func busy(r *rig, keys []BudgetKey, first, n int) Reconcile {
 		p.Asks = []Ask{{Budget: keys[i%len(keys)], Want: 1000}}
 	}
 	return c
+}
+
+// BenchmarkApplyTree applies what a busy cluster of three nodes does: entries of 300 events, two in a batch of raft's, each
+// of one of a thousand callers and charging two budgets in each of five levels. One op is one event.
+func BenchmarkApplyTree(b *testing.B) {
+	r := benchRig(b)
+	chains, lines := benchTree(r)
+	const perEntry, together = 300, 2
+	at := rand.New(rand.NewPCG(1, 2))
+	var entries []Entry
+	for n := 0; n < b.N; n += perEntry {
+		c := Reconcile{Parts: make([]Part, 3)}
+		for i := range perEntry {
+			p := &c.Parts[i%3]
+			p.Node, p.Boot = NodeNum(i%3+1), 1
+			who := at.IntN(len(chains))
+			e := Event{
+				Account: "acme", ID: fmt.Sprintf("%016x-%d", at.Uint64(), n+i), Entities: chains[who][:1], Chain: chains[who],
+				Usage: []Quantity{{CapRequests, 1}, {CapTokens, 900}}, Model: "gpt-4o", At: r.now, ReceivedAt: r.now, Node: p.Node,
+			}
+			copy(e.Hash[:], e.ID)
+			for j, k := range lines[who] {
+				amount := e.Usage[j%2].Amount
+				e.Lines = append(e.Lines, Line{Budget: k, Amount: amount, Drawn: amount, On: p.Node})
+			}
+			p.Events = append(p.Events, e)
+		}
+		entries = append(entries, r.entry("", c))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < len(entries); i += together {
+		if _, err := r.m.Apply(entries[i:min(i+together, len(entries))]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := r.m.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(len(entries)*perEntry)/b.Elapsed().Seconds(), "events/s")
+}
+
+// benchTree gives acme a thousand callers below three levels of groups of ten, each of them and the account with a
+// budget of requests and one of tokens. It returns what an event of each caller names and charges.
+func benchTree(r *rig) (chains [][]string, lines [][]BudgetKey) {
+	parent := map[string]string{}
+	all := []string{"acme"}
+	above := all
+	for level, size := range []int{1, 10, 100, 1000} {
+		var these []string
+		var items []Entity
+		for i := range size {
+			id := fmt.Sprintf("level-%d-%d", level, i)
+			parent[id] = above[i*len(above)/size]
+			these, items = append(these, id), append(items, Entity{ID: id, Type: "user", Parent: parent[id]})
+		}
+		r.must(PutEntities{Account: "acme", Items: items})
+		above, all = these, append(all, these...)
+	}
+	keys := map[string][]BudgetKey{}
+	for _, id := range all {
+		for _, c := range []string{CapRequests, CapTokens} {
+			a := r.assign(MaxAmount/2, func(a *Assignment) { a.Entity, a.Capability, a.Cadence.Every = id, c, EveryNever })
+			keys[id] = append(keys[id], r.period(a))
+		}
+	}
+	for _, id := range above {
+		chain := []string{id}
+		for ; id != "acme"; id = parent[id] {
+			chain = append(chain, parent[id])
+		}
+		var line []BudgetKey
+		for _, id := range chain {
+			line = append(line, keys[id]...)
+		}
+		chains, lines = append(chains, chain), append(lines, line)
+	}
+	return chains, lines
 }
 
 // benchState is a state with this many entities, each with a budget, and a ledger line for every tenth.
