@@ -78,9 +78,7 @@ func (e *Enforcer) Applied(c *fsm.Changes) {
 	e.applied.Store(c.Index)
 	e.beginSession()
 	e.ship.complete()
-	for _, id := range ended {
-		e.journalEnded(id)
-	}
+	e.journalEnded(ended)
 	if c.Full {
 		e.agent.reviewSoon()
 	}
@@ -248,13 +246,17 @@ func (e *Enforcer) reread(c *fsm.Changes) {
 	})
 }
 
-// journalEnded records that what a settled reservation held is over.
-func (e *Enforcer) journalEnded(id resID) {
-	if id.node == e.c.Node {
-		e.journalEnd(id)
-	} else {
-		e.journalEndDraw(id)
+// journalEnded records that what settled reservations held is over. It reorders ids.
+func (e *Enforcer) journalEnded(ids []resID) {
+	own := 0 // ids[:own] are of this node
+	for i, id := range ids {
+		if id.node == e.c.Node {
+			ids[own], ids[i] = id, ids[own]
+			own++
+		}
 	}
+	e.journalEnd(ids[:own]...)
+	e.journalEndDraw(ids[own:]...)
 }
 
 // readNodes takes membership and settings over from the replica.

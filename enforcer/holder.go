@@ -363,10 +363,10 @@ func (e *Enforcer) giveAll(holds []Hold) {
 	}
 }
 
-func (e *Enforcer) journalEndDraw(id resID) {
-	if err := e.journal.endDraw(id); err != nil {
-		e.log.Warn("the end of a draw could not be journaled; after a restart it is held until its origin is asked",
-			"reservation", id, "error", err)
+func (e *Enforcer) journalEndDraw(ids ...resID) {
+	if err := e.journal.endDraw(ids...); err != nil {
+		e.log.Warn("the end of draws could not be journaled; after a restart they are held until their origin is asked",
+			"reservations", len(ids), "first", ids[0], "error", err)
 	}
 }
 

@@ -85,6 +85,7 @@ const (
 	journalRetry      = time.Second     // how often a failed journal is tried again
 	maxJournalWrite   = 2 * time.Second // a write that takes longer counts as a stalled disk
 	maxSpareGroups    = 4
+	maxEnds           = 512 // of reservations, in one write
 	maxJournalAccount = fsm.MaxIDBytes
 )
 
@@ -126,7 +127,7 @@ func (j *journal) reserve(id resID, account string, expires int64, holds []heldL
 	}
 	j.mu.Lock()
 	j.next.buf = appendReserve(j.next.buf, id, account, expires, holds)
-	return j.commit()
+	return j.commit(1)
 }
 
 // extend records a later expiry.
@@ -136,16 +137,13 @@ func (j *journal) extend(id resID, expires int64) error {
 	}
 	j.mu.Lock()
 	j.next.buf = appendExtend(j.next.buf, id, expires)
-	return j.commit()
+	return j.commit(1)
 }
 
-// end records that a reservation holds nothing any more. If it fails, a restart
-// brings the reservation back until it expires: too much is held, never too little.
-func (j *journal) end(id resID) error {
-	j.mu.Lock()
-	j.next.buf = appendEnd(j.next.buf, recordEnd, id)
-	return j.commit()
-}
+// end records that reservations hold nothing any more, in one write for maxEnds of
+// them. If it fails, a restart brings them back until they expire: too much is held,
+// never too little.
+func (j *journal) end(ids ...resID) error { return j.endAll(recordEnd, ids) }
 
 // draw records a draw for another node's reservation. The watermark covers its end.
 func (j *journal) draw(d drawRecord) error {
@@ -154,22 +152,33 @@ func (j *journal) draw(d drawRecord) error {
 	}
 	j.mu.Lock()
 	j.next.buf = appendDraw(j.next.buf, d)
-	return j.commit()
+	return j.commit(1)
 }
 
-// endDraw records that a draw is settled or cancelled.
-func (j *journal) endDraw(id resID) error {
-	j.mu.Lock()
-	j.next.buf = appendEnd(j.next.buf, recordEndDraw, id)
-	return j.commit()
+// endDraw records that draws are settled or cancelled.
+func (j *journal) endDraw(ids ...resID) error { return j.endAll(recordEndDraw, ids) }
+
+func (j *journal) endAll(kind recordKind, ids []resID) error {
+	for len(ids) > 0 {
+		n := min(len(ids), maxEnds)
+		j.mu.Lock()
+		for _, id := range ids[:n] {
+			j.next.buf = appendEnd(j.next.buf, kind, id)
+		}
+		if err := j.commit(n); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
 }
 
-// commit returns once the record just appended to j.next is written. It is called
+// commit returns once the records just appended to j.next are written. It is called
 // with j.mu held and releases it.
-func (j *journal) commit() error {
+func (j *journal) commit(records int) error {
 	g := j.next
 	g.callers++
-	j.records.Add(1)
+	j.records.Add(uint64(records))
 	for !g.done {
 		if j.writing {
 			j.wrote.Wait()

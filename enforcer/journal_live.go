@@ -46,10 +46,9 @@ func (l *liveRecords) apply(kind recordKind, payload []byte) bool {
 	switch kind {
 	case recordReserve:
 		r := &reservationRecord{ID: c.id(), Expires: c.int64(), Account: string(c.take(int(c.uint8())))}
-		for range c.count(reserveHoldBytes) {
-			h := heldLine{Budget: c.budget(), Amount: c.int64()}
-			h.On = fsm.NodeNum(c.uint16())
-			r.Holds = append(r.Holds, h)
+		r.Holds = make([]heldLine, c.count(reserveHoldBytes))
+		for i := range r.Holds {
+			r.Holds[i] = heldLine{Budget: c.budget(), Amount: c.int64(), On: fsm.NodeNum(c.uint16())}
 		}
 		if c.done() {
 			l.reservations[r.ID] = r
@@ -63,8 +62,9 @@ func (l *liveRecords) apply(kind recordKind, payload []byte) bool {
 		delete(l.reservations, c.id())
 	case recordDraw:
 		d := &drawRecord{ID: c.id(), Origin: fsm.NodeNum(c.uint16()), Boot: uint64(c.int64())}
-		for range c.count(drawHoldBytes) {
-			d.Holds = append(d.Holds, Hold{Budget: c.budget(), Amount: c.int64()})
+		d.Holds = make([]Hold, c.count(drawHoldBytes))
+		for i := range d.Holds {
+			d.Holds[i] = Hold{Budget: c.budget(), Amount: c.int64()}
 		}
 		if c.done() {
 			l.draws[d.ID] = d

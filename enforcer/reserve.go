@@ -127,9 +127,16 @@ func (e *Enforcer) endReservation(sh *tableShard, r *reservation, how ending) []
 	return held
 }
 
-// free gives back what a reservation held: here at once, elsewhere by a cancel.
-// It returns what has to travel from here.
+// free gives back what a reservation held and journals its end. It returns what has
+// to travel from here.
 func (e *Enforcer) free(id resID, held []heldLine) (t transit) {
+	t = e.giveHeld(id, held)
+	e.journalEnd(id)
+	return t
+}
+
+// giveHeld gives back what a reservation held: here at once, elsewhere by a cancel.
+func (e *Enforcer) giveHeld(id resID, held []heldLine) (t transit) {
 	e.notices.cancel(id, e.boot.Load(), held)
 	for _, h := range held {
 		if h.On != e.c.Node {
@@ -141,14 +148,13 @@ func (e *Enforcer) free(id resID, held []heldLine) (t transit) {
 			t.depart(s)
 		}
 	}
-	e.journalEnd(id)
 	return t
 }
 
-func (e *Enforcer) journalEnd(id resID) {
-	if err := e.journal.end(id); err != nil {
-		e.log.Warn("the end of a reservation could not be journaled; after a restart it is held until it expires",
-			"reservation", id, "error", err)
+func (e *Enforcer) journalEnd(ids ...resID) {
+	if err := e.journal.end(ids...); err != nil {
+		e.log.Warn("the end of reservations could not be journaled; after a restart they are held until they expire",
+			"reservations", len(ids), "first", ids[0], "error", err)
 	}
 }
 
@@ -247,19 +253,23 @@ func extendCode(r *reservation, past *ending, account string, now int64) string 
 
 // expire ends the reservations whose time has come.
 func (e *Enforcer) expire(now int64) {
-	type ended struct {
-		id   resID
+	var (
+		ids  []resID
+		ends []int // where the holds of each end in held
 		held []heldLine
-	}
-	var all []ended
+	)
 	e.table.overdue(now, func(sh *tableShard, r *reservation) {
-		id := r.id
-		all = append(all, ended{id, e.endReservation(sh, r, ending{code: CodeReservationExpired})})
+		held = append(held, r.holds...)
+		ids, ends = append(ids, r.id), append(ends, len(held))
+		e.table.end(sh, r, ending{code: CodeReservationExpired})
 	})
-	for _, x := range all {
-		e.free(x.id, x.held)
+	first := 0
+	for i, id := range ids {
+		e.giveHeld(id, held[first:ends[i]])
+		first = ends[i]
 	}
-	e.counters.Expired.Add(uint64(len(all)))
+	e.journalEnd(ids...)
+	e.counters.Expired.Add(uint64(len(ids)))
 }
 
 // originOf returns the node that gave a reservation out.
