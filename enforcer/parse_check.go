@@ -227,16 +227,24 @@ func (p *requestParser) usage(f value) []Usage {
 
 func compareUsage(a, b Usage) int { return bytes.Compare(a.Capability, b.Capability) }
 
-// check reads the body of POST /v1/check. The call is valid until p is released.
+// check reads the body of POST /v1/check. The call is valid until p is released, and the body is changed.
 func (p *requestParser) check(body []byte, msgpack bool) (*Call, error) {
-	v, err := p.parse(body, msgpack)
-	if err != nil {
-		return nil, err
-	}
 	p.calls = append(p.calls, Call{})
 	c := &p.calls[0]
-	p.call(v, c)
-	return c, nil
+	if !msgpack && p.plainCheck(body, c) {
+		return c, nil
+	}
+	p.ids, p.amounts = p.ids[:0], p.amounts[:0]
+	return c, p.anyCheck(body, msgpack, c)
+}
+
+// anyCheck reads the body of a check, however it is written.
+func (p *requestParser) anyCheck(body []byte, msgpack bool, c *Call) error {
+	v, err := p.parse(body, msgpack)
+	if err == nil {
+		p.call(v, c)
+	}
+	return err
 }
 
 // checks reads the body of POST /v1/checks.

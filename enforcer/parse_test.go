@@ -155,7 +155,69 @@ func summary(p *requestParser, c *Call, err error) string {
 	if len(p.problems) > 0 {
 		return fmt.Sprint("problems ", p.problems)
 	}
-	return fmt.Sprintf("%q %q %v %q %q %q %d %v", c.Account, c.Entities, c.Usage, c.Key, c.Model, c.Member, c.ReserveTTL, c.Explain)
+	return fmt.Sprintf("%q %q %v %q %q %v %q %d %v", c.Account, c.Entities, c.Usage, c.Key, c.Model, c.Tier, c.Member, c.ReserveTTL, c.Explain)
+}
+
+// TestPlainChecksAreReadInOnePass has both readers read the same, and says which
+// bodies the faster one takes.
+func TestPlainChecksAreReadInOnePass(t *testing.T) {
+	check := func(more string) string { return `{"account":"acme","entities":["alice"]` + more + `}` }
+	for _, tc := range []struct {
+		body  string
+		plain bool
+	}{
+		{check(``), true},
+		{` { "account" : "acme" , "entities" : [ "b" , "a" ] , "usage" : { "tokens" : 7 , "requests" : 1 } } ` + "\r\n\t", true},
+		{check(`,"usage":{"requests":1,"tokens":1200},"model":"gpt-4o","ip":"203.0.113.7","member":"m","reserve_ttl_ms":60000,"explain":true`), true},
+		{check(`,"service_tier":"flex","explain":false,"reserve_ttl_ms":0`), true},
+		{check(`,"usage":{"usd":999999999999999999}`), true},
+		{check(`,"usage":{"tokens":0}`), true},
+		{check(`,"usage":{}`), false},
+		{check(`,"usage":{"usd":1000000000000000000}`), false},
+		{check(`,"usage":{"tokens":-0}`), false},
+		{check(`,"usage":{"tokens":00}`), false},
+		{check(`,"usage":{"tokens":1.0}`), false},
+		{check(`,"usage":{"tokens":1e0}`), false},
+		{check(`,"usage":{"tokens":1,"tokens":1}`), false},
+		{check(`,"usage":{"tokens":1,}`), false},
+		{check(`,"model":null`), false},
+		{check(`,"model":"\u0041"`), false},
+		{check(`,"model":"ü"`), false},
+		{check(`,"model":"` + "\x7f" + `"`), false},
+		{check(`,"ip":"300.1.1.1"`), false},
+		{check(`,"service_tier":"fast"`), false},
+		{check(`,"reserve_ttl_ms":999`), false},
+		{check(`,"reserve_ttl_ms":3600001`), false},
+		{check(`,"explain":"true"`), false},
+		{check(`,"account":"acme"`), false},
+		{check(`,"more":1`), false},
+		{check(`,`), false},
+		{check(``) + `x`, false},
+		{check(``) + "\x00", false},
+		{check(``) + check(``), false},
+		{`{"account":"acme","entities":["alice"]`, false},
+		{`{"account":"acme","entities":["alice",]}`, false},
+		{`{"account":"acme","entities":[` + list(`"a"`, 16) + `]}`, true},
+		{`{"account":"acme","entities":[` + list(`"a"`, 17) + `]}`, false},
+		{`{"account":"` + strings.Repeat("x", 128) + `","entities":["alice"]}`, true},
+		{`{"account":"` + strings.Repeat("x", 129) + `","entities":["alice"]}`, false},
+		{`{"account":"","entities":["alice"]}`, false},
+		{`{"account":"acme"}`, false},
+		{`{"entities":["alice"]}`, false},
+		{`{"key":"bk_x"}`, false},
+		{`{}`, false},
+		{``, false},
+	} {
+		p, g := acquireParser(), acquireParser()
+		var plain, general Call
+		if got := p.plainCheck([]byte(tc.body), &plain); got != tc.plain {
+			t.Errorf("%q: read in one pass %v, want %v", tc.body, got, tc.plain)
+		} else if err := g.anyCheck([]byte(tc.body), false, &general); got && summary(p, &plain, nil) != summary(g, &general, err) {
+			t.Errorf("%q: read as %s, by the general reader as %s", tc.body, summary(p, &plain, nil), summary(g, &general, err))
+		}
+		releaseParser(p)
+		releaseParser(g)
+	}
 }
 
 func FuzzCheckJSON(f *testing.F) {
@@ -172,6 +234,13 @@ func FuzzCheckJSON(f *testing.F) {
 		c, err := p.check(body, false)
 		if err == nil && !json.Valid(body) {
 			t.Fatalf("%q is not JSON and was read", body)
+		}
+		g := acquireParser()
+		defer releaseParser(g)
+		var general Call
+		generalErr := g.anyCheck(body, false, &general)
+		if a, b := summary(p, c, err), summary(g, &general, generalErr); a != b {
+			t.Fatalf("%q\nread   %s\ngeneral reader %s", body, a, b)
 		}
 		if err != nil || len(p.problems) > 0 {
 			return
