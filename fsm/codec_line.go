@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // Packed values of the store, each after the byte packedVersion:
@@ -160,16 +161,13 @@ func (b *Budget) unpack(u *unpacker) {
 	}
 	b.Avg = u.varint()
 	b.Holder, b.Gen = NodeNum(u.number(16)), uint32(u.number(32))
-	b.Leases, b.Acks = nil, nil
-	if n := u.count(minLeaseBytes); n > 0 {
-		b.Leases = make([]Lease, n)
-	}
+	n := u.count(minLeaseBytes)
+	b.Leases = slices.Grow(b.Leases[:0], n)[:n] // what the lists had room for is used again
 	for i := range b.Leases {
 		b.Leases[i] = Lease{Node: NodeNum(u.number(16)), Amount: u.varint()}
 	}
-	if n := u.count(minAckBytes); n > 0 {
-		b.Acks = make([]NodeNum, n)
-	}
+	n = u.count(minAckBytes)
+	b.Acks = slices.Grow(b.Acks[:0], n)[:n]
 	for i := range b.Acks {
 		b.Acks[i] = NodeNum(u.number(16))
 	}

@@ -2,17 +2,16 @@ package fsm
 
 import "errors"
 
-// hotReader decodes the values that a node reads by the million when it opens: entities,
-// assignments and budgets. It reads what encodeValue writes, many times faster than msgpack's
+// hotReader decodes the msgpack values that a node reads by the million when it opens: entities and
+// assignments. It reads what encodeValue writes, many times faster than msgpack's
 // reflection, and shares the words that most of them repeat. A value with a field that it does not know is left to decodeValue.
 type hotReader struct {
 	lineReader
-	words words
+	words  words
+	kept   texts // that live as long as the entity
+	passed texts // that somebody replaces by texts of his own, most of them soon
 
 	strange bool // a field that this reader does not know
-
-	leases []Lease // room for those of one budget
-	nodes  []NodeNum
 }
 
 // words are strings that many values repeat: accounts, types, capabilities, time zones and the like.
@@ -21,9 +20,27 @@ type words map[string]string
 // maxWords bounds them. Of more, every value has its own.
 const maxWords = 1 << 16
 
+// texts are copies of texts, cut out of pieces of memory that many share: one lives as long as the last of its piece.
+type texts struct{ room []byte }
+
+// textsPiece is the size of a piece, in bytes.
+const textsPiece = 8 << 10
+
+func (t *texts) copy(b []byte) string {
+	if len(b) > cap(t.room)-len(t.room) {
+		if len(b) > textsPiece/8 {
+			return string(b)
+		}
+		t.room = make([]byte, 0, textsPiece)
+	}
+	from := len(t.room)
+	t.room = append(t.room, b...)
+	return view(t.room[from:])
+}
+
 var errHot = errors.New("the value is damaged")
 
-// decodeHot decodes a stored value into v, whose slices are valid until the next one.
+// decodeHot decodes a stored value into v. Of an assignment, id and entity may be views of the value.
 func decodeHot[T any](r *hotReader, value []byte, v *T, read func(*hotReader, *T)) error {
 	*v = *new(T)
 	if len(value) == 0 || value[0] != valueVersion {
@@ -66,18 +83,18 @@ func (r *hotReader) entity(e *Entity) {
 		case "account":
 			e.Account = r.word()
 		case "id":
-			e.ID = string(r.text())
+			e.ID = r.kept.copy(r.text())
 		case "type":
 			e.Type = r.word()
 		case "parent":
-			e.Parent = string(r.text())
+			e.Parent = r.passed.copy(r.text())
 		case "name":
-			e.Name = string(r.text())
+			e.Name = r.kept.copy(r.text())
 		case "metadata":
 			e.Metadata = map[string]string{}
 			for n := r.length(0x80, 0xde); n > 0 && !r.bad; n-- {
 				k := r.word()
-				e.Metadata[k] = string(r.text())
+				e.Metadata[k] = r.kept.copy(r.text())
 			}
 		case "archived":
 			e.Archived = r.flag()
@@ -98,13 +115,13 @@ func (r *hotReader) assignment(a *Assignment) {
 	for n := r.length(0x80, 0xde); n > 0 && !r.bad; n-- {
 		switch string(r.text()) {
 		case "id":
-			a.ID = string(r.text())
+			a.ID = view(r.text())
 		case "num":
 			a.Num = uint64(r.number())
 		case "account":
 			a.Account = r.word()
 		case "entity":
-			a.Entity = string(r.text())
+			a.Entity = view(r.text())
 		case "capability":
 			a.Capability = r.word()
 		case "scope":
@@ -152,68 +169,4 @@ func (r *hotReader) cadence(c *Cadence) {
 			return
 		}
 	}
-}
-
-func (r *hotReader) budget(b *Budget) {
-	r.leases, r.nodes = r.leases[:0], r.nodes[:0]
-	for n := r.length(0x80, 0xde); n > 0 && !r.bad; n-- {
-		switch string(r.text()) {
-		case "k":
-			r.budgetKey(&b.Key)
-		case "l":
-			b.Limit = r.number()
-		case "u":
-			b.Unlimited = r.flag()
-		case "x":
-			b.Leased = r.flag()
-		case "d":
-			b.Used = r.number()
-		case "w":
-			b.Forfeited = r.number()
-		case "e":
-			r.list(func() { r.leases = append(r.leases, r.lease()) })
-			b.Leases = r.leases
-		case "v":
-			b.Avg = r.number()
-		case "h":
-			b.Holder = NodeNum(r.number())
-		case "g":
-			b.Gen = uint32(r.number())
-		case "c":
-			r.list(func() { r.nodes = append(r.nodes, NodeNum(r.number())) })
-			b.Acks = r.nodes
-		default:
-			r.strange = true
-			return
-		}
-	}
-}
-
-func (r *hotReader) budgetKey(k *BudgetKey) {
-	for n := r.length(0x80, 0xde); n > 0 && !r.bad; n-- {
-		switch string(r.text()) {
-		case "a":
-			k.Assignment = uint64(r.number())
-		case "s":
-			k.Start = r.number()
-		default:
-			r.strange = true
-			return
-		}
-	}
-}
-
-func (r *hotReader) lease() (l Lease) {
-	for n := r.length(0x80, 0xde); n > 0 && !r.bad; n-- {
-		switch string(r.text()) {
-		case "n":
-			l.Node = NodeNum(r.number())
-		case "a":
-			l.Amount = r.number()
-		default:
-			r.strange = true
-			return l
-		}
-	}
-	return l
 }

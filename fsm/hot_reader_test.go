@@ -39,7 +39,6 @@ func TestAHotValueIsReadWithEveryField(t *testing.T) {
 	r := hotReader{words: words{}}
 	readsAll(t, &r, (*hotReader).entity)
 	readsAll(t, &r, (*hotReader).assignment)
-	readsAll(t, &r, (*hotReader).budget)
 }
 
 func readsAll[T any](t *testing.T, r *hotReader, read func(*hotReader, *T)) {

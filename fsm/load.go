@@ -2,9 +2,7 @@ package fsm
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -45,15 +43,16 @@ func (s *state) loadAppliedMark(r pebble.Reader) error {
 	})
 }
 
-// loadState reads the hot state of a store.
+// loadState reads the hot state of a store. The tables of millions are read by several goroutines (load_tree.go, load_records.go).
 func loadState(st *store) (*state, error) {
 	s := newState()
-	l := loader{s: s, st: st, words: words{}}
+	l := loader{s: s, st: st}
 	l.meta()
 	l.nodes()
 	l.cluster()
 	l.tenants()
-	l.budgets()
+	l.records()
+	l.ledgers()
 	l.trail()
 	l.memory()
 	if l.err != nil {
@@ -64,10 +63,9 @@ func loadState(st *store) (*state, error) {
 
 // loader reads a store table by table and stops at the first error.
 type loader struct {
-	s     *state
-	st    *store
-	words words
-	err   error
+	s   *state
+	st  *store
+	err error
 }
 
 // table calls f with each value of the range, decoded.
@@ -81,25 +79,6 @@ func table[T any](l *loader, lower, upper []byte, f func(v *T) error) {
 			return false, fmt.Errorf("key %q: %w", key, err)
 		}
 		if err := f(v); err != nil {
-			return false, fmt.Errorf("key %q: %w", key, err)
-		}
-		return true, nil
-	})
-}
-
-// each is whole for tables of millions: it decodes every value into the same v, by read.
-func each[T any](l *loader, t byte, v *T, read func(*hotReader, *T), f func() error) {
-	if l.err != nil {
-		return
-	}
-	lower, upper := tableRange(t)
-	r := hotReader{words: l.words}
-	l.err = scan(l.st.db, lower, upper, false, func(key, value []byte) (bool, error) {
-		err := decodeHot(&r, value, v, read)
-		if err == nil {
-			err = f()
-		}
-		if err != nil {
 			return false, fmt.Errorf("key %q: %w", key, err)
 		}
 		return true, nil
@@ -170,37 +149,8 @@ func (l *loader) cluster() {
 	})
 }
 
-// tenants reads accounts with their trees and assignments, and where their ledgers end.
-func (l *loader) tenants() {
-	whole(l, tableAccount, func(a *Account) error {
-		l.s.accounts[a.ID] = newTenant(*a)
-		return nil
-	})
-	var e Entity
-	each(l, tableEntity, &e, (*hotReader).entity, func() error {
-		t := l.s.accounts[e.Account]
-		if t == nil {
-			return fmt.Errorf("its account %q is missing", e.Account)
-		}
-		t.addEntity(&e)
-		return nil
-	})
-	for _, t := range l.s.accounts {
-		if lost := t.adoptOrphans(); lost != nil && l.err == nil {
-			l.err = fmt.Errorf("the parent %q of entity %q is missing", lost.Parent, lost.ID)
-		}
-	}
-	var a Assignment
-	each(l, tableAssignment, &a, (*hotReader).assignment, func() error {
-		switch t := l.s.accounts[a.Account]; {
-		case t == nil:
-			return fmt.Errorf("its account %q is missing", a.Account)
-		case t.entities[a.Entity] == nil:
-			return fmt.Errorf("its entity %q is missing", a.Entity)
-		}
-		l.s.addAssignment(&a)
-		return nil
-	})
+// ledgers reads where the accounts' ledgers begin and end.
+func (l *loader) ledgers() {
 	l.marks()
 	for id, t := range l.s.accounts {
 		if l.err != nil {
@@ -230,70 +180,6 @@ func (l *loader) marks() {
 		l.s.retain(t)
 		return true, err
 	})
-}
-
-// budgets reads each assignment's budgets from the period that contained the
-// time budgetKeep ago: those are all that are still recent. The table is in the order of assignments, so one
-// iterator goes over it once and jumps over what is older.
-func (l *loader) budgets() {
-	if l.err != nil {
-		return
-	}
-	lower, upper := tableRange(tableBudget)
-	it, err := l.st.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		l.err = err
-		return
-	}
-	defer func() { l.err = errors.Join(l.err, it.Error(), it.Close()) }()
-	var (
-		b    Budget
-		read = hotReader{words: l.words}
-		r    *record
-		from int64
-	)
-	for ok := it.First(); ok; {
-		num, start, err := splitBudgetKey(it.Key())
-		if err != nil {
-			l.err = err
-			return
-		}
-		if r == nil || r.num != num {
-			if r = l.s.records.get(num); r == nil {
-				l.err = fmt.Errorf("key %q: its assignment is missing", it.Key())
-				return
-			}
-			from, _ = r.terms.Cadence.Period(l.s.now - budgetKeep)
-		}
-		if start < from {
-			ok = it.SeekGE(budgetKey(BudgetKey{num, from}))
-			continue
-		}
-		value, err := it.ValueAndErr()
-		if err == nil {
-			err = decodeHot(&read, value, &b, (*hotReader).budget)
-		}
-		if err != nil {
-			l.err = fmt.Errorf("key %q: %w", it.Key(), err)
-			return
-		}
-		l.budget(r, &b)
-		ok = it.Next()
-	}
-}
-
-// budget takes a budget of r over.
-func (l *loader) budget(r *record, b *Budget) {
-	if r.seed == nil {
-		if r.seed = l.s.seedOf(r, b); r.seed != nil {
-			return
-		}
-	}
-	_, end := r.terms.Cadence.Period(b.Key.Start)
-	own := &cachedBudget{Budget: *b, end: end}
-	own.Leases, own.Acks = slices.Clone(b.Leases), slices.Clone(b.Acks)
-	r.cache(own)
-	l.s.keep(own)
 }
 
 // trail reads the end of the audit trail.

@@ -89,7 +89,7 @@ func (t *tenant) addEntity(e *Entity) *member {
 		return m // the root hangs under nobody
 	}
 	parent := t.entities[e.Parent]
-	if parent == nil { // while a store is loaded, whose order is that of ids; see adopt
+	if parent == nil { // it comes later in the same command; see adoptOrphans
 		t.orphans = append(t.orphans, m)
 		return m
 	}
@@ -105,9 +105,22 @@ func (m *member) adopt(child *member) {
 	m.children.insert(child)
 }
 
-// adoptOrphans hangs the entities that were loaded before their parents. It returns one without any, if there is one.
-func (t *tenant) adoptOrphans() (lost *member) {
+// adoptOrphans hangs the entities that came before their parents.
+func (t *tenant) adoptOrphans() {
 	for _, m := range t.orphans {
+		parent := t.entities[m.Parent]
+		m.Parent = parent.ID
+		parent.adopt(m)
+	}
+	t.orphans = nil
+}
+
+// hangAll hangs every entity below its parent. It returns one without any, if there is one.
+func (t *tenant) hangAll() (lost *member) {
+	for m := range t.order.from("") {
+		if m.ID == t.ID {
+			continue // the root hangs under nobody
+		}
 		parent := t.entities[m.Parent]
 		if parent == nil {
 			return m
@@ -115,7 +128,6 @@ func (t *tenant) adoptOrphans() (lost *member) {
 		m.Parent = parent.ID
 		parent.adopt(m)
 	}
-	t.orphans = nil
 	return nil
 }
 
@@ -147,10 +159,11 @@ func (b *byID) insert(m *member) {
 		b.runs = [][]*member{{m}}
 		return
 	}
-	run, at, _ := b.find(m.ID)
-	if run == len(b.runs) { // after all others
-		run--
-		at = len(b.runs[run])
+	run, at := len(b.runs)-1, 0
+	if last := b.runs[run]; last[len(last)-1].ID < m.ID { // as while a store is loaded
+		at = len(last)
+	} else {
+		run, at, _ = b.find(m.ID)
 	}
 	r := b.runs[run]
 	if len(r) == maxRun {

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"encoding/binary"
 	"iter"
 	"slices"
 	"strings"
@@ -101,20 +100,44 @@ func (s *state) set(r *record, a *Assignment, of *member) {
 	r.of = of
 	r.terms = s.termsOf(a)
 	delete(s.oddIDs, a.Num)
-	var err error
-	if r.id, err = ulid.ParseStrict(strings.TrimPrefix(a.ID, assignmentIDPrefix)); err != nil || assignmentIDPrefix+r.id.String() != a.ID {
+	var plain bool
+	if r.id, plain = parseAssignmentID(a.ID); !plain {
 		s.oddIDs[a.Num] = a.ID
 	}
 }
 
-// termsKey tells terms apart that have no scope.
+// parseAssignmentID returns the ULID that an id is made of; ok is false if another text would be made of it.
+func parseAssignmentID(id string) (u ulid.ULID, ok bool) {
+	text, prefixed := strings.CutPrefix(id, assignmentIDPrefix)
+	if !prefixed || len(text) != ulid.EncodedSize {
+		return u, false
+	}
+	var again [ulid.EncodedSize]byte
+	copy(again[:], text)
+	err := u.UnmarshalText(again[:]) // does not look at the letters: those of no ULID do not come back
+	return u, err == nil && u.MarshalTextTo(again[:]) == nil && string(again[:]) == text
+}
+
+// termsKey tells terms apart that may be shared.
 type termsKey struct {
 	capability          string
 	cadence             Cadence
 	unlimited, backfill bool
 	enforcement         Enforcement
 	mode                Mode
-	thresholds          string
+	thresholds          [MaxThresholds]uint16
+}
+
+// newTermsKey returns the key of a's terms; ok is false if they are not shared.
+func newTermsKey(a *Assignment) (k termsKey, ok bool) {
+	if len(a.Scope) > 0 || len(a.Thresholds) > MaxThresholds {
+		return k, false
+	}
+	k = termsKey{capability: a.Capability, cadence: a.Cadence, unlimited: a.Unlimited, backfill: a.Backfill, enforcement: a.Enforcement, mode: a.Mode}
+	for i, percent := range a.Thresholds {
+		k.thresholds[i] = uint16(percent)
+	}
+	return k, true
 }
 
 // maxSharedTerms bounds the terms that are found again to be shared, and the seeds. Of more, every assignment has its own.
@@ -129,20 +152,15 @@ func newTerms(a *Assignment) *Terms {
 
 // termsOf returns the terms of a, shared if they can be.
 func (s *state) termsOf(a *Assignment) *Terms {
-	var percents [2 * MaxThresholds]byte
-	list := percents[:0]
-	for _, p := range a.Thresholds {
-		list = binary.BigEndian.AppendUint16(list, uint16(p))
-	}
-	k := termsKey{a.Capability, a.Cadence, a.Unlimited, a.Backfill, a.Enforcement, a.Mode, string(list)}
-	if t := s.terms[k]; t != nil && len(a.Scope) == 0 {
+	k, share := newTermsKey(a)
+	if t := s.terms[k]; t != nil && share {
 		return t
 	}
 	t := newTerms(a)
 	if c := s.caps[a.Capability]; c != nil {
 		t.Capability = c.ID
 	}
-	if len(a.Scope) == 0 && len(s.terms) < maxSharedTerms {
+	if share && len(s.terms) < maxSharedTerms {
 		s.terms[k] = t
 	}
 	return t
@@ -155,18 +173,16 @@ const recordsPerPage = 1 << 10
 // stand in pages, whose records never move.
 type records struct {
 	pages []*recordPage
+	used  []int // places of each page that are taken
 	count int
 }
 
-type recordPage struct {
-	used int
-	at   [recordsPerPage]record
-}
+type recordPage [recordsPerPage]record
 
 // get returns the record of a number, or nil.
 func (rs *records) get(num uint64) *record {
 	if page := num / recordsPerPage; page < uint64(len(rs.pages)) && rs.pages[page] != nil {
-		if r := &rs.pages[page].at[num%recordsPerPage]; r.num != 0 {
+		if r := &rs.pages[page][num%recordsPerPage]; r.num != 0 {
 			return r
 		}
 	}
@@ -176,27 +192,33 @@ func (rs *records) get(num uint64) *record {
 // place returns the place of a number, which the caller takes, or has taken.
 func (rs *records) place(num uint64) *record {
 	page := num / recordsPerPage
-	for uint64(len(rs.pages)) <= page {
-		rs.pages = append(rs.pages, nil)
+	if n := page + 1; n > uint64(len(rs.pages)) {
+		rs.grow(n)
 	}
 	if rs.pages[page] == nil {
 		rs.pages[page] = new(recordPage)
 	}
-	r := &rs.pages[page].at[num%recordsPerPage]
+	r := &rs.pages[page][num%recordsPerPage]
 	if r.num == 0 {
-		rs.pages[page].used++
+		rs.used[page]++
 		rs.count++
 	}
 	return r
 }
 
+// grow makes room for n pages.
+func (rs *records) grow(n uint64) {
+	rs.pages = append(rs.pages, make([]*recordPage, n-uint64(len(rs.pages)))...)
+	rs.used = append(rs.used, make([]int, n-uint64(len(rs.used)))...)
+}
+
 // remove empties the place of a number that is taken.
 func (rs *records) remove(num uint64) {
-	page := rs.pages[num/recordsPerPage]
-	page.at[num%recordsPerPage] = record{}
+	page := num / recordsPerPage
+	rs.pages[page][num%recordsPerPage] = record{}
 	rs.count--
-	if page.used--; page.used == 0 {
-		rs.pages[num/recordsPerPage] = nil
+	if rs.used[page]--; rs.used[page] == 0 {
+		rs.pages[page] = nil
 	}
 }
 
@@ -204,16 +226,37 @@ func (rs *records) remove(num uint64) {
 func (rs *records) all() iter.Seq[*record] {
 	return func(yield func(*record) bool) {
 		for _, page := range rs.pages {
-			if page == nil {
-				continue
-			}
-			for i := range page.at {
-				if page.at[i].num != 0 && !yield(&page.at[i]) {
+			for r := range page.all() {
+				if !yield(r) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// all yields the records of a page, ascending by number. A nil page has none.
+func (p *recordPage) all() iter.Seq[*record] {
+	return func(yield func(*record) bool) {
+		if p == nil {
+			return
+		}
+		for i := range p {
+			if p[i].num != 0 && !yield(&p[i]) {
+				return
+			}
+		}
+	}
+}
+
+// append adds a page that was made elsewhere, nil if it is empty, with the records in it.
+func (rs *records) append(p *recordPage) {
+	used := 0
+	for range p.all() {
+		used++
+	}
+	rs.pages, rs.used = append(rs.pages, p), append(rs.used, used)
+	rs.count += used
 }
 
 // addAssignment files a under its entity, which exists, and its number, or replaces the one of the same number.

@@ -33,34 +33,66 @@ func (r *record) born() *cachedBudget {
 	return b
 }
 
+// asBorn reports whether b, a budget of r, is as it was born with these shares.
+func (r *record) asBorn(b *Budget, shares int64) bool {
+	if b.Used != 0 || b.Avg != 0 || b.Gen != 0 || b.Holder != 0 || len(b.Acks) != 0 ||
+		b.Limit != r.limit || b.Unlimited != r.terms.Unlimited || b.Leased != r.leased() {
+		return false
+	}
+	slice := Birth(b.Limit, shares)
+	for _, l := range b.Leases {
+		if l.Amount != slice {
+			return false
+		}
+	}
+	return true
+}
+
 // seedOf returns what stands for b, a budget of r; nil if it is not as it was born.
 func (s *state) seedOf(r *record, b *Budget) *seed {
-	if b.Used != 0 || b.Avg != 0 || b.Gen != 0 || b.Holder != 0 || len(b.Acks) != 0 || s.settings == nil ||
-		b.Limit != r.limit || b.Unlimited != r.terms.Unlimited || b.Leased != r.leased() {
+	if s.settings == nil || !r.asBorn(b, s.settings.Shares) {
 		return nil
 	}
-	shares := s.settings.Shares
-	slice := Birth(b.Limit, shares)
+	known := s.seeds.find(b, s.settings.Shares)
+	if known == nil {
+		known = newSeed(b, s.settings.Shares)
+		s.seeds.add(known)
+	}
+	return known
+}
+
+// newSeed returns what stands for b, which is as it was born with these shares.
+func newSeed(b *Budget, shares int64) *seed {
+	fresh := &seed{start: b.Key.Start, shares: shares, nodes: make([]NodeNum, len(b.Leases))}
+	for i, l := range b.Leases {
+		fresh.nodes[i] = l.Node
+	}
+	return fresh
+}
+
+// seeds are those that are found again to be shared.
+type seeds map[seedKey]*seed
+
+// find returns what stands for b, which is as it was born with these shares, or nil.
+func (s seeds) find(b *Budget, shares int64) *seed {
 	var room [64]byte
 	nodes := room[:0]
 	for _, l := range b.Leases {
-		if l.Amount != slice {
-			return nil
-		}
 		nodes = binary.BigEndian.AppendUint16(nodes, uint16(l.Node))
 	}
-	if known := s.seeds[seedKey{b.Key.Start, shares, string(nodes)}]; known != nil {
-		return known
+	return s[seedKey{b.Key.Start, shares, string(nodes)}]
+}
+
+// add adds a seed. There are at most maxSharedTerms.
+func (s seeds) add(fresh *seed) {
+	var nodes []byte
+	for _, n := range fresh.nodes {
+		nodes = binary.BigEndian.AppendUint16(nodes, uint16(n))
 	}
-	fresh := &seed{start: b.Key.Start, shares: shares, nodes: make([]NodeNum, 0, len(b.Leases))}
-	for _, l := range b.Leases {
-		fresh.nodes = append(fresh.nodes, l.Node)
+	if len(s) >= maxSharedTerms {
+		clear(s) // records keep theirs
 	}
-	if len(s.seeds) >= maxSharedTerms {
-		clear(s.seeds) // records keep theirs
-	}
-	s.seeds[seedKey{b.Key.Start, shares, string(nodes)}] = fresh
-	return fresh
+	s[seedKey{fresh.start, fresh.shares, string(nodes)}] = fresh
 }
 
 // sprout gives the budget that is only a seed memory of its own, before what it is made from changes.

@@ -22,7 +22,7 @@ type state struct {
 	records records
 	terms   map[termsKey]*Terms    // shared by records
 	oddIDs  map[uint64]string      // ids of assignments that are no ULID
-	seeds   map[seedKey]*seed      // shared by records
+	seeds   seeds                  // shared by records
 	held    map[BudgetKey]struct{} // those of budgets that have a holder
 	expiry  expiryQueue            // when to forget which budget
 
@@ -78,7 +78,7 @@ func newState() *state {
 		nextAssignment: 1,
 		terms:          map[termsKey]*Terms{},
 		oddIDs:         map[uint64]string{},
-		seeds:          map[seedKey]*seed{},
+		seeds:          seeds{},
 		held:           map[BudgetKey]struct{}{},
 		tokens:         map[[32]byte]*Token{},
 		tokenIDs:       map[string]*Token{},
