@@ -60,6 +60,24 @@ func (l *lineReader) read(value []byte) error {
 	return nil
 }
 
+// decode decodes a stored line of either form. The line is good until the next; its texts are good for ever.
+func (p *packedLine) decode(value []byte) (*LedgerLine, error) {
+	p.line = LedgerLine{}
+	if len(value) == 0 || value[0] != packedVersion {
+		return &p.line, decodeValue(value, &p.line)
+	}
+	p.unpacker = unpacker{b: value, pos: 1, text: string(value)}
+	p.line.unpackHead(&p.unpacker)
+	p.mem.reset()
+	p.near.n = 0
+	x := eventUnpacker{unpacker: &p.unpacker, mem: &p.mem, near: &p.near}
+	x.event(&p.line.Event)
+	if !p.done() {
+		return nil, errLine
+	}
+	return &p.line, nil
+}
+
 // view returns b as a text that shares its memory: it is good as long as b is not written to.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 

@@ -18,8 +18,9 @@ import (
 //	sums         each rollup row of each bucket and dimension
 //	statements   lines, hashes, rows and totals of each finalized statement
 //
-// It reads one consistent point of the store while applying goes on. Memory is bounded: what has more
-// than verifyRows rows is compared in passes over the lines, each of a part of the rows.
+// It reads one consistent point of the store while applying goes on. Memory is bounded, and lines are read once: what has many
+// rows is compared by fingerprints (verify_print.go), and only what differs is compared row by row, in a pass over
+// the lines for each part of at most verifyRows rows. Budgets take a pass for each verifyRows of them.
 //
 // What the lines cannot tell is counted as unchecked and is no fault: sums and budgets of periods
 // that begin before a line that retention has dropped, sums that lines from before the chain are in, and
@@ -130,7 +131,6 @@ type verifier struct {
 
 	budgets *budgetCheck
 	sums    *sumCheck
-	history *historyCheck
 
 	done, total uint64
 }
@@ -197,29 +197,54 @@ func (v *verifier) run() error {
 	if err != nil {
 		return err
 	}
-	v.budgets, v.sums, v.history = budgets, sums, newHistoryCheck(v)
-	passes := max(budgets.passes, len(sums.ranges))
-	v.total = uint64(passes) * (v.last - v.mark.Dropped)
-	for pass := range passes {
-		if err := v.pass(pass); err != nil {
+	v.budgets, v.sums = budgets, sums
+	v.total = v.done + uint64(budgets.passes)*(v.last-v.mark.Dropped) + sums.stored
+	differ, err := v.first()
+	if err != nil {
+		return err
+	}
+	for pass := 1; pass < budgets.passes || len(differ) > 0; pass++ {
+		var part sumRange
+		if len(differ) > 0 {
+			part, differ = differ[0], differ[1:]
+		}
+		if err := v.again(pass, part); err != nil {
 			return err
 		}
 	}
 	return v.statements()
 }
 
-// pass reads the lines once and compares a part of the rows. The first compares what is about single lines, too.
-func (v *verifier) pass(pass int) error {
+// first reads the lines and compares everything with them. It returns the parts of the sums that differ, if they are to be compared row by row.
+func (v *verifier) first() ([]sumRange, error) {
+	v.budgets.begin(0)
+	v.sums.beginPrints()
+	lines, rows := newLineCheck(v), newRowCheck(v)
+	blocks, err := newBlockCheck(v, rows)
+	if err != nil {
+		return nil, err
+	}
+	history := &historyCheck{v: v, rows: rows}
+	err = v.eachLine(lines.unreadable, func(seq uint64, l *LedgerLine) error {
+		lines.line(seq, l)
+		return errors.Join(blocks.add(seq, l), history.line(seq, l), v.budgets.line(l), v.sums.line(l))
+	})
+	if err == nil {
+		v.out.Head = lines.prev
+		err = errors.Join(blocks.flush(), rows.compare(), history.links(), v.budgets.compare(), v.sums.compare())
+	}
+	if err != nil || v.sums.prints == nil {
+		return nil, err
+	}
+	return v.sums.comparePrints()
+}
+
+// again reads the lines once more and compares other budgets and sums with them.
+func (v *verifier) again(pass int, part sumRange) error {
 	v.budgets.begin(pass)
-	v.sums.begin(pass)
-	lines := &lineCheck{v: v, silent: pass > 0}
-	if err := lines.run(); err != nil {
-		return err
-	}
-	if err := v.budgets.compare(); err != nil {
-		return err
-	}
-	return v.sums.compare()
+	v.sums.begin(part)
+	err := v.eachLine(nil, func(_ uint64, l *LedgerLine) error { return errors.Join(v.budgets.line(l), v.sums.line(l)) })
+	return errors.Join(err, v.budgets.compare(), v.sums.compare())
 }
 
 // open reads what the verification starts from.
@@ -247,8 +272,41 @@ func (v *verifier) open() error {
 	v.out.Index, v.out.ChainFrom, v.out.Dropped = s.index, v.mark.ChainFrom, v.mark.Dropped
 	v.last = v.mark.Dropped
 	lower, upper := prefixRange(accountPrefix(tableLedger, v.account))
-	return v.scan(lower, upper, true, func(key, _ []byte) (bool, error) {
+	err = v.scan(lower, upper, true, func(key, _ []byte) (bool, error) {
 		v.last = max(v.last, binary.BigEndian.Uint64(key[len(key)-8:]))
 		return false, nil
+	})
+	if err != nil || v.mark.ChainFrom == 1 {
+		return err
+	}
+	if v.mark.ChainFrom != 0 {
+		upper = ledgerKey(v.account, v.mark.ChainFrom)
+	}
+	var line lineReader
+	return v.scan(lower, upper, false, func(_, value []byte) (bool, error) {
+		if line.read(value) == nil {
+			v.unsure = max(v.unsure, line.at)
+		}
+		return true, v.step()
+	})
+}
+
+// eachLine calls f with the account's lines in order. A line is good for the call. unreadable, if any, is called with those that cannot be decoded.
+func (v *verifier) eachLine(unreadable func(seq uint64, err error), f func(seq uint64, l *LedgerLine) error) error {
+	var packed packedLine
+	lower, upper := prefixRange(accountPrefix(tableLedger, v.account))
+	return v.scan(lower, upper, false, func(key, value []byte) (bool, error) {
+		if err := v.step(); err != nil {
+			return false, err
+		}
+		seq := binary.BigEndian.Uint64(key[len(key)-8:])
+		line, err := packed.decode(value)
+		if err != nil {
+			if unreadable != nil {
+				unreadable(seq, err)
+			}
+			return true, nil
+		}
+		return true, f(seq, line)
 	})
 }

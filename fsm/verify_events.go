@@ -7,47 +7,20 @@ import (
 
 // historyCheck compares the rows by which events and corrections are found, and
 // count once, with the lines.
-type historyCheck struct{ v *verifier }
-
-func newHistoryCheck(v *verifier) *historyCheck { return &historyCheck{v} }
-
-// line looks up the rows of one line.
-func (h *historyCheck) line(seq uint64, l *LedgerLine) error {
-	if l.Kind == KindUsage {
-		return h.event(seq, &l.Event)
-	}
-	return h.correction(seq, l)
+type historyCheck struct {
+	v    *verifier
+	rows *rowCheck // told of the events
 }
 
-func (h *historyCheck) event(seq uint64, e *Event) error {
-	v := h.v
-	var row dedup
-	ok, err := v.get(eventKey(v.account, e.ID), &row)
-	bad := LedgerFault{Kind: FaultEvent, Seq: seq, EventID: e.ID, Where: "the row of the event id", Want: fmt.Sprintf("line %d, body %x", seq, e.Hash)}
+// line checks the rows of one line.
+func (h *historyCheck) line(seq uint64, l *LedgerLine) error {
 	switch {
-	case isStore(err):
-		return err
-	case err != nil:
-		bad.Found = err.Error()
-	case !ok:
-		bad.Found = "none: the event would count again"
-	case row.Seq != seq && h.records(row.Seq, e.ID):
-		bad.Kind, bad.Where = FaultDouble, "two lines of one event"
-		bad.Want, bad.Found = fmt.Sprintf("line %d only", row.Seq), fmt.Sprintf("lines %d and %d", row.Seq, seq)
-	case row.Seq != seq || row.Hash != e.Hash:
-		bad.Found = fmt.Sprintf("line %d, body %x", row.Seq, row.Hash)
-	default:
+	case l.Kind == KindUsage:
+		return h.rows.event(seq, &l.Event)
+	case h.rows.naming:
 		return nil
 	}
-	v.fault(bad)
-	return nil
-}
-
-// records reports whether a line records the event.
-func (h *historyCheck) records(seq uint64, id string) bool {
-	var l LedgerLine
-	ok, err := h.v.get(ledgerKey(h.v.account, seq), &l)
-	return err == nil && ok && l.Kind == KindUsage && l.Event.ID == id
+	return h.correction(seq, l)
 }
 
 func (h *historyCheck) correction(seq uint64, l *LedgerLine) error {
@@ -74,29 +47,17 @@ func (h *historyCheck) correction(seq uint64, l *LedgerLine) error {
 	case err != nil || !ok:
 		bad(fmt.Sprintf("the row that leads from line %d to its correction", l.Corrects), "a row", "none")
 	}
-	if !h.records(l.Corrects, l.Event.ID) {
+	if !v.records(l.Corrects, l.Event.ID) {
 		bad("the line that is corrected", fmt.Sprintf("line %d of event %q", l.Corrects, l.Event.ID), "another or none")
 	}
 	return nil
 }
 
-// compare finds rows that lead to lines that are not there.
-func (h *historyCheck) compare(events, corrections uint64) error {
+// links finds rows that lead to corrections that are not there.
+func (h *historyCheck) links() error {
 	v := h.v
-	found, err := h.countEvents(false)
-	if err != nil {
-		return err
-	}
-	v.out.Events = found
-	if found != events {
-		if _, err := h.countEvents(true); err != nil {
-			return err
-		}
-	}
-	var links uint64
 	lower, upper := correctionPrefix(v.account, v.mark.Dropped+1), correctionPrefix(v.account, ^uint64(0))
-	err = v.scan(lower, upper, false, func(key, _ []byte) (bool, error) {
-		links++
+	return v.scan(lower, upper, false, func(key, _ []byte) (bool, error) {
 		by, of := binary.BigEndian.Uint64(key[len(key)-8:]), binary.BigEndian.Uint64(key[len(key)-16:])
 		var l LedgerLine
 		ok, err := v.get(ledgerKey(v.account, by), &l)
@@ -108,26 +69,11 @@ func (h *historyCheck) compare(events, corrections uint64) error {
 		}
 		return true, v.step()
 	})
-	return err
 }
 
-// countEvents counts the rows of events whose lines have not been dropped. With name, those that lead to another line are faults.
-func (h *historyCheck) countEvents(name bool) (n uint64, err error) {
-	v := h.v
-	lower, upper := prefixRange(accountPrefix(tableEvent, v.account))
-	return n, v.scan(lower, upper, false, func(key, value []byte) (bool, error) {
-		var row dedup
-		id := string(key[len(lower):])
-		if err := decodeValue(value, &row); err != nil {
-			if name {
-				v.fault(LedgerFault{Kind: FaultEvent, EventID: id, Where: "the row of the event id", Found: err.Error()})
-			}
-			return true, v.step()
-		}
-		n++
-		if name && !h.records(row.Seq, id) {
-			v.fault(LedgerFault{Kind: FaultEvent, Seq: row.Seq, EventID: id, Where: "the row of the event id", Want: "a line that records it", Found: fmt.Sprintf("line %d, which does not, or is missing", row.Seq)})
-		}
-		return true, v.step()
-	})
+// records reports whether a line records the event.
+func (v *verifier) records(seq uint64, id string) bool {
+	var l LedgerLine
+	ok, err := v.get(ledgerKey(v.account, seq), &l)
+	return err == nil && ok && l.Kind == KindUsage && l.Event.ID == id
 }

@@ -1,70 +1,28 @@
 package fsm
 
-import (
-	"encoding/binary"
-	"fmt"
-	"slices"
-)
+import "fmt"
 
-// lineCheck reads the lines in order, checks what is about each of them, and
-// hands them on to what adds them up.
+// lineCheck checks what is about each line by itself and the line before it.
 type lineCheck struct {
 	v       *verifier
-	silent  bool // only hand them on
 	next    uint64
 	prev    [32]byte
 	linked  bool // prev is the hash of the line before
 	scratch chainScratch
-	block   blockCheck
-
-	events, corrections uint64 // lines of each sort
 }
 
-func (c *lineCheck) run() error {
-	v := c.v
-	c.next, c.prev, c.linked = v.mark.Dropped+1, v.mark.DroppedHash, true
-	if !c.silent {
-		if err := c.block.open(v); err != nil {
-			return err
-		}
-	}
-	lower, upper := prefixRange(accountPrefix(tableLedger, v.account))
-	var line LedgerLine
-	err := v.scan(lower, upper, false, func(key, value []byte) (bool, error) {
-		if err := v.step(); err != nil {
-			return false, err
-		}
-		line = LedgerLine{}
-		seq := binary.BigEndian.Uint64(key[len(key)-8:])
-		if err := decodeValue(value, &line); err != nil {
-			c.unreadable(seq, err)
-			return true, nil
-		}
-		return true, c.line(seq, &line)
-	})
-	if err != nil || c.silent {
-		return err
-	}
-	v.out.Head = c.prev
-	if err := c.block.close(); err != nil {
-		return err
-	}
-	return v.history.compare(c.events, c.corrections)
+func newLineCheck(v *verifier) *lineCheck {
+	return &lineCheck{v: v, next: v.mark.Dropped + 1, prev: v.mark.DroppedHash, linked: true}
 }
 
 func (c *lineCheck) unreadable(seq uint64, err error) {
-	if !c.silent {
-		c.v.fault(LedgerFault{Kind: FaultUnreadable, Seq: seq, Where: fmt.Sprintf("line %d", seq), Found: err.Error()})
-	}
+	c.v.fault(LedgerFault{Kind: FaultUnreadable, Seq: seq, Where: fmt.Sprintf("line %d", seq), Found: err.Error()})
 	c.next, c.linked = seq+1, false
 }
 
-// line checks one line and hands it on.
-func (c *lineCheck) line(seq uint64, l *LedgerLine) error {
+// line checks the line that comes next.
+func (c *lineCheck) line(seq uint64, l *LedgerLine) {
 	v := c.v
-	if c.silent {
-		return c.handOn(seq, l)
-	}
 	if v.out.First == 0 {
 		v.out.First = seq
 	}
@@ -75,28 +33,6 @@ func (c *lineCheck) line(seq uint64, l *LedgerLine) error {
 		v.fault(LedgerFault{Kind: FaultOther, Seq: seq, EventID: l.Event.ID, Where: fmt.Sprintf("line %d", seq), Want: v.account, Found: l.Event.Account})
 	}
 	c.chain(seq, l)
-	if err := c.block.add(seq, l); err != nil {
-		return err
-	}
-	if l.Kind == KindUsage {
-		c.events++
-	} else {
-		c.corrections++
-	}
-	if err := v.history.line(seq, l); err != nil {
-		return err
-	}
-	return c.handOn(seq, l)
-}
-
-func (c *lineCheck) handOn(seq uint64, l *LedgerLine) error {
-	if seq < c.v.mark.ChainFrom || c.v.mark.ChainFrom == 0 {
-		c.v.unsure = max(c.v.unsure, l.Event.At)
-	}
-	if err := c.v.budgets.line(l); err != nil {
-		return err
-	}
-	return c.v.sums.line(l)
 }
 
 // number checks that a line has the number that is next.
@@ -138,141 +74,4 @@ func (c *lineCheck) chain(seq uint64, l *LedgerLine) {
 			Want: fmt.Sprintf("hash %x", want), Found: fmt.Sprintf("hash %x", l.Hash)})
 	}
 	c.prev, c.linked = l.Hash, true
-}
-
-// blockCheck compares the ledger's index with the lines, block by block.
-type blockCheck struct {
-	v      *verifier
-	from   uint64 // first block of the index
-	known  bool   // there is an index
-	block  uint64 // under way
-	lines  int    // of it
-	names  map[string]struct{}
-	times  [spanLevels]timeSpan
-	starts [spanLevels]bool // the stride under way was read from its first line
-	rows   uint64           // that there ought to be
-}
-
-func (b *blockCheck) open(v *verifier) (err error) {
-	*b = blockCheck{v: v, names: map[string]struct{}{}}
-	for level := range b.times {
-		b.times[level] = noTimes
-		b.starts[level] = v.mark.Dropped&(1<<(blockShift*(level+1))-1) == 0
-	}
-	b.known, err = v.get(indexFromKey(v.account), &b.from)
-	return err
-}
-
-func (b *blockCheck) add(seq uint64, l *LedgerLine) error {
-	block := blockOf(seq)
-	if !b.known || block < b.from {
-		return nil
-	}
-	if block != b.block {
-		if err := b.flush(); err != nil {
-			return err
-		}
-		b.block = block
-	}
-	b.lines++
-	eachIndexed(&l.Event, func(dimension byte, value string) { b.names[string(dimension)+value] = struct{}{} })
-	for level := range b.times {
-		b.times[level] = b.times[level].with(timeSpan{l.Event.At, l.Event.At})
-	}
-	for level := range b.times {
-		if seq&(1<<(blockShift*(level+1))-1) != 0 {
-			return nil
-		}
-		if err := b.span(level, block>>(blockShift*level)); err != nil {
-			return err
-		}
-		b.times[level], b.starts[level] = noTimes, true
-	}
-	return nil
-}
-
-// span compares the times of a stride that is complete.
-func (b *blockCheck) span(level int, stride uint64) error {
-	if !b.starts[level] || stride<<(blockShift*level) < b.from {
-		return nil
-	}
-	var found timeSpan
-	ok, err := b.v.get(timesKey(b.v.account, level, stride), &found)
-	if err != nil {
-		return err
-	}
-	if !ok || found != b.times[level] {
-		b.v.fault(LedgerFault{Kind: FaultIndex, Where: fmt.Sprintf("times of stride %d of level %d", stride, level),
-			Want: fmt.Sprintf("%+v", b.times[level]), Found: fmt.Sprintf("%+v, stored %v", found, ok)})
-	}
-	return nil
-}
-
-// flush compares the rows of the block that has been read.
-func (b *blockCheck) flush() error {
-	for _, name := range slices.Sorted(keysOf(b.names)) {
-		key := binary.BigEndian.AppendUint64(indexPrefix(b.v.account, name[0], name[1:]), b.block)
-		there := false
-		err := b.v.scan(key, after(key), false, func(_, _ []byte) (bool, error) { there = true; return false, nil })
-		if err != nil {
-			return err
-		}
-		if !there {
-			b.v.fault(LedgerFault{Kind: FaultIndex, Seq: firstOf(b.block), Where: fmt.Sprintf("block %d under %c %q", b.block, name[0], name[1:]), Want: "a row", Found: "none"})
-			continue
-		}
-		b.rows++
-	}
-	clear(b.names)
-	b.lines = 0
-	return nil
-}
-
-// close compares the last block, and finds rows that no line accounts for.
-func (b *blockCheck) close() error {
-	if !b.known {
-		return nil
-	}
-	if err := b.flush(); err != nil {
-		return err
-	}
-	b.v.out.IndexRows = b.rows
-	var found uint64
-	lower, upper := prefixRange(accountPrefix(tableIndex, b.v.account))
-	live := blockOf(b.v.mark.Dropped + 1)
-	err := b.v.scan(lower, upper, false, func(key, _ []byte) (bool, error) {
-		if binary.BigEndian.Uint64(key[len(key)-8:]) >= live {
-			found++
-		}
-		return true, b.v.step()
-	})
-	if err != nil || found == b.rows {
-		return err
-	}
-	return b.v.scan(lower, upper, false, func(key, _ []byte) (bool, error) {
-		block := binary.BigEndian.Uint64(key[len(key)-8:])
-		if block < live {
-			return true, b.v.step()
-		}
-		named, err := b.accounted(key[len(lower):len(key)-9], block)
-		if err == nil && !named {
-			b.v.fault(LedgerFault{Kind: FaultIndex, Seq: firstOf(block), Where: fmt.Sprintf("block %d under %q", block, key[len(lower):len(key)-9]), Want: "no row", Found: "a row"})
-		}
-		return err == nil, err
-	})
-}
-
-// accounted reports whether a line of the block has the dimension and value of name.
-func (b *blockCheck) accounted(name []byte, block uint64) (found bool, err error) {
-	if err := b.v.step(); err != nil {
-		return false, err
-	}
-	err = b.v.scan(ledgerKey(b.v.account, firstOf(block)), ledgerKey(b.v.account, firstOf(block+1)), false, func(_, value []byte) (bool, error) {
-		var l LedgerLine
-		if decodeValue(value, &l) == nil {
-			eachIndexed(&l.Event, func(dimension byte, value string) { found = found || string(dimension)+value == string(name) })
-		}
-		return !found, nil
-	})
-	return found, err
 }
