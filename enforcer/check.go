@@ -18,7 +18,11 @@ import (
 // aside). Only where none of these can tell does it ask for room and wait, as a
 // reserving call would; room that comes that way stays spendable.
 func (e *Enforcer) Check(ctx context.Context, c *Call, d *Decision) error {
-	at := time.Now()
+	return e.checkAt(ctx, c, d, time.Now())
+}
+
+// checkAt is Check of a call that came at a time.
+func (e *Enforcer) checkAt(ctx context.Context, c *Call, d *Decision, at time.Time) error {
 	if err := e.readyAt(at); err != nil {
 		return err
 	}
@@ -100,6 +104,8 @@ func gate(c *Call, ap *accountPlans, sc *scratch) Code {
 //
 // A call holds nothing while it waits in a queue. While it draws on another node
 // it holds what it took here, for one round trip at most.
+//
+// A call that fits is through before anything is deferred.
 func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch, ap *accountPlans, at time.Time) error {
 	now := e.c.Wall(at)
 	reserve := c.ReserveTTL > 0
@@ -108,6 +114,12 @@ func (e *Enforcer) decide(ctx context.Context, c *Call, d *Decision, sc *scratch
 		e.counters.Local.Add(1)
 		return e.grant(c, d, sc, ap, now)
 	}
+	return e.decideLater(ctx, c, d, sc, ap, at, now)
+}
+
+// decideLater decides a call that does not fit here and now.
+func (e *Enforcer) decideLater(ctx context.Context, c *Call, d *Decision, sc *scratch, ap *accountPlans, at time.Time, now int64) error {
+	reserve := c.ReserveTTL > 0
 	until := at.Add(e.c.AskWait)
 	var w *waiter
 	drawn := drawing{e: e}

@@ -4,7 +4,6 @@ import "github.com/bursar-dev/bursar/fsm"
 
 // Reset empties a decision for reuse, keeping its memory.
 func (d *Decision) Reset() {
-	clear(d.Remaining)
 	clear(d.Warnings)
 	clear(d.Chain)
 	*d = Decision{Remaining: d.Remaining[:0], Warnings: d.Warnings[:0], Chain: d.Chain[:0]}
@@ -24,7 +23,7 @@ func (e *Enforcer) fill(c *Call, d *Decision, sc *scratch) {
 		if t.drawn != 0 {
 			left -= t.amount
 		}
-		d.remain(t.item.terms.Capability, max(0, left))
+		d.remain(t, &sc.usage[t.use], max(0, left))
 		if kind == kindSoft && t.exceeds(c, left) {
 			d.Warnings = append(d.Warnings, t.row(e))
 		}
@@ -42,15 +41,15 @@ func (t *target) exceeds(c *Call, left int64) bool {
 	return left < t.amount
 }
 
-// remain keeps the least of what remains of a capability.
-func (d *Decision) remain(capability string, amount int64) {
-	for i := range d.Remaining {
-		if d.Remaining[i].Capability == capability {
-			d.Remaining[i].Amount = min(d.Remaining[i].Amount, amount)
-			return
-		}
+// remain keeps the least of what remains of what a target charges.
+func (d *Decision) remain(t *target, u *unitAmount, amount int64) {
+	if u.shown == 0 {
+		d.Remaining = append(d.Remaining, Remaining{Capability: t.item.terms.Capability, Amount: amount})
+		u.shown = len(d.Remaining)
+		return
 	}
-	d.Remaining = append(d.Remaining, Remaining{Capability: capability, Amount: amount})
+	r := &d.Remaining[u.shown-1]
+	r.Amount = min(r.Amount, amount)
 }
 
 // deny fills a refused decision. Of its row holds, in the proof's own numbers,

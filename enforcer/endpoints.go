@@ -19,7 +19,7 @@ func (s *server) check(r *request) *problem {
 	if !r.coversCall(c) {
 		return errNotCovered
 	}
-	if err := s.decide(c, &r.decision); err != nil {
+	if err := s.decide(c, &r.decision, r.at); err != nil {
 		return s.problem(err, "")
 	}
 	r.answer.decision(&r.decision, c.Explain)
@@ -27,11 +27,10 @@ func (s *server) check(r *request) *problem {
 	return nil
 }
 
-// decide decides one call and counts it.
-func (s *server) decide(c *Call, d *Decision) error {
-	at := time.Now()
+// decide decides one call that came at a time and counts it.
+func (s *server) decide(c *Call, d *Decision, at time.Time) error {
 	d.Reset()
-	err := s.e.Check(context.Background(), c, d)
+	err := s.e.checkAt(context.Background(), c, d, at)
 	switch {
 	case err == nil:
 		s.metrics.checked(d.Code, time.Since(at))
@@ -69,7 +68,7 @@ func (s *server) checks(r *request) *problem {
 	w.key("items")
 	w.begin(false)
 	for i := range calls {
-		if err := s.decide(&calls[i], d); err != nil {
+		if err := s.decide(&calls[i], d, time.Now()); err != nil {
 			s.undo(reserved)
 			return s.problem(err, indexed("checks", i)+".")
 		}

@@ -35,15 +35,17 @@ func (l lingerListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// lingerConn is a connection that may linger when it is closed.
+// lingerConn is a connection that may linger when it is closed. One goroutine reads and
+// writes it; any may close it.
 type lingerConn struct {
 	*net.TCPConn
-	unread atomic.Bool // there may be more to come than was read
+	unread      atomic.Bool // there may be more to come than was read
+	read, write lazyDeadline
 }
 
 // Close implements net.Conn.
 func (c *lingerConn) Close() error {
-	if c.unread.Swap(false) && c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+	if c.unread.Swap(false) && c.CloseWrite() == nil && c.TCPConn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = io.CopyN(io.Discard, c.TCPConn, lingerBytes) // its end is the caller's, the deadline or the bound
 	}
 	return c.TCPConn.Close()

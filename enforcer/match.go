@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/bursar-dev/bursar/fsm"
@@ -14,6 +15,7 @@ type target struct {
 	amount int64
 	// undecided is what is counted as such in the slot for this call.
 	undecided int64
+	use       uint16      // the place in usage of what is charged
 	drawn     fsm.NodeNum // the node that has set it aside; 0: nobody
 	// session is the one of that node that was asked. If it has begun another one by the
 	// time that the reservation is made, it may not know of the draw.
@@ -33,15 +35,16 @@ type scratch struct {
 type unitAmount struct {
 	unit   int
 	amount int64
+	shown  int // 1 + the place in Decision.Remaining; 0: nothing that limits it was seen
 }
 
 var scratchPool = sync.Pool{New: func() any { return &scratch{seen: make(map[uint64]struct{})} }}
 
 func getScratch() *scratch { return scratchPool.Get().(*scratch) }
 
+// putScratch keeps what it is given for another call. What its pointers lead to stays
+// until they are overwritten: the levels and slots of one call at most.
 func putScratch(sc *scratch) {
-	clear(sc.path)
-	clear(sc.targets)
 	clear(sc.seen)
 	sc.usage, sc.path, sc.named, sc.targets, sc.holds = sc.usage[:0], sc.path[:0], sc.named[:0], sc.targets[:0], sc.holds[:0]
 	scratchPool.Put(sc)
@@ -131,7 +134,7 @@ func (sc *scratch) match() error {
 			if len(sc.targets) == fsm.MaxCallAssignments {
 				return &RequestError{Field: "entities", Message: fmt.Sprintf("more than %d assignments match", fsm.MaxCallAssignments)}
 			}
-			sc.targets = append(sc.targets, target{item: it, amount: sc.usage[u].amount})
+			sc.targets = append(sc.targets, target{item: it, amount: sc.usage[u].amount, use: uint16(u)})
 		}
 	}
 	return nil
@@ -169,11 +172,13 @@ func (sc *scratch) chainHas(id string) bool {
 // place finds the slots of the targets in the periods that contain at. Targets
 // whose assignment is gone are left out.
 func (sc *scratch) place(e *Enforcer, at int64) {
-	kept := sc.targets[:0]
-	for _, t := range sc.targets {
-		if t.slot = e.slotAt(&t.item.meter, t.item.terms, at); t.slot != nil {
-			kept = append(kept, t)
-		}
+	gone := false
+	for i := range sc.targets {
+		t := &sc.targets[i]
+		t.slot = e.slotAt(&t.item.meter, t.item.terms, at)
+		gone = gone || t.slot == nil
 	}
-	sc.targets = kept
+	if gone {
+		sc.targets = slices.DeleteFunc(sc.targets, func(t target) bool { return t.slot == nil })
+	}
 }

@@ -12,14 +12,38 @@ import (
 type level struct{ now atomic.Pointer[compiled] }
 
 // compiled is a level as of one state of the replica. It is immutable, but for what its meters remember.
+// What every call looks at comes last: the items of most levels follow it in memory.
 type compiled struct {
 	id          string
-	provisioned bool
-	archived    bool
 	kind        string // the entity's type
 	parent      string
+	provisioned bool
+	archived    bool
 	up          *level // nil: this is the root
 	items       []planItem
+}
+
+// newCompiled makes a level with room for n items, next to it if they are few.
+func newCompiled(n int) *compiled {
+	switch n {
+	case 0:
+		return new(compiled)
+	case 1:
+		room := new(struct {
+			compiled
+			items [1]planItem
+		})
+		room.compiled.items = room.items[:]
+		return &room.compiled
+	case 2:
+		room := new(struct {
+			compiled
+			items [2]planItem
+		})
+		room.compiled.items = room.items[:]
+		return &room.compiled
+	}
+	return &compiled{items: make([]planItem, n)}
 }
 
 // planItem is one assignment of an entity.
@@ -143,13 +167,13 @@ func (e *Enforcer) compiled(ap *accountPlans, l *level, entity []byte) *compiled
 // compile compiles the level of an entity. It is stored under the view: forgetEntity, which follows any later change,
 // cannot come first.
 func (e *Enforcer) compile(v *fsm.View, ap *accountPlans, l *level, en *fsm.Entity) *compiled {
-	at := &compiled{id: en.ID, provisioned: true, archived: en.Archived, kind: en.Type, parent: en.Parent}
+	n := 0
+	v.EachAssignment(ap.id, en.ID, func(uint64, *fsm.Terms) { n++ })
+	at := newCompiled(n)
+	at.id, at.provisioned, at.archived, at.kind, at.parent = en.ID, true, en.Archived, en.Type, en.Parent
 	if en.Parent != "" {
 		at.up = ap.levels.put(en.Parent, &level{})
 	}
-	n := 0
-	v.EachAssignment(ap.id, en.ID, func(uint64, *fsm.Terms) { n++ })
-	at.items = make([]planItem, n)
 	n = 0
 	v.EachAssignment(ap.id, en.ID, func(num uint64, t *fsm.Terms) {
 		it := &at.items[n]

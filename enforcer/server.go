@@ -96,7 +96,7 @@ func (s *server) limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 			h.SetConnectionClose()
 		}
 	}
-	c := fasthttp.RequestConfig{ReadTimeout: readTimeout, WriteTimeout: writeTimeout, MaxRequestBodySize: maxBodyBytes}
+	c := fasthttp.RequestConfig{MaxRequestBodySize: maxBodyBytes} // the timeouts are the server's
 	uri := h.RequestURI()
 	if i := bytes.IndexByte(uri, '?'); i >= 0 {
 		uri = uri[:i]
@@ -218,25 +218,26 @@ func (s *server) route(ctx *fasthttp.RequestCtx) *problem {
 	case pathReady:
 		return s.probe(ctx, s.ready())
 	}
-	account, p := s.authenticate(&ctx.Request.Header, s.e.now())
+	at := time.Now()
+	account, p := s.authenticate(&ctx.Request.Header, s.e.c.Wall(at))
 	if p != nil {
 		return p
 	}
 	switch string(path) {
 	case pathCheck:
-		return s.post(ctx, account, (*server).check)
+		return s.post(ctx, account, at, (*server).check)
 	case pathChecks:
-		return s.post(ctx, account, (*server).checks)
+		return s.post(ctx, account, at, (*server).checks)
 	case pathIngest:
-		return s.post(ctx, account, (*server).ingest, queryAck)
+		return s.post(ctx, account, at, (*server).ingest, queryAck)
 	}
 	if rest, ok := bytes.CutPrefix(path, []byte(pathReservations)); ok {
 		if id, verb, ok := bytes.Cut(rest, []byte("/")); ok {
 			switch string(verb) {
 			case "release":
-				return s.post(ctx, account, func(s *server, r *request) *problem { return s.release(r, id) })
+				return s.post(ctx, account, at, func(s *server, r *request) *problem { return s.release(r, id) })
 			case "extend":
-				return s.post(ctx, account, func(s *server, r *request) *problem { return s.extend(r, id) })
+				return s.post(ctx, account, at, func(s *server, r *request) *problem { return s.extend(r, id) })
 			}
 		}
 	}
@@ -269,8 +270,9 @@ func methodProblem(ctx *fasthttp.RequestCtx, allow string) *problem {
 // request is one authenticated POST with what is needed to answer it. It is pooled.
 type request struct {
 	ctx      *fasthttp.RequestCtx
-	account  string // that the token covers; empty: all
-	msgpack  bool   // the body
+	at       time.Time // when it came
+	account  string    // that the token covers; empty: all
+	msgpack  bool      // the body
 	parser   *requestParser
 	answer   encoder
 	decision Decision
@@ -281,14 +283,14 @@ var requestPool = sync.Pool{New: func() any { return new(request) }}
 // maxAnswerKept is the largest answer buffer that a pooled request keeps.
 const maxAnswerKept = 64 << 10
 
-// post sets the request of a POST up and answers it with f. account is what its
-// token covers, query the parameters that it may have.
-func (s *server) post(ctx *fasthttp.RequestCtx, account string, f func(*server, *request) *problem, query ...string) *problem {
+// post sets the request of a POST that came at a time up and answers it with f. account is
+// what its token covers, query the parameters that it may have.
+func (s *server) post(ctx *fasthttp.RequestCtx, account string, at time.Time, f func(*server, *request) *problem, query ...string) *problem {
 	if !ctx.IsPost() {
 		return methodProblem(ctx, "POST")
 	}
 	r := requestPool.Get().(*request)
-	r.ctx, r.account, r.parser = ctx, account, acquireParser()
+	r.ctx, r.at, r.account, r.parser = ctx, at, account, acquireParser()
 	r.msgpack = isMsgpack(ctx.Request.Header.ContentType())
 	r.answer.reset(answerMsgpack(ctx.Request.Header.Peek(fasthttp.HeaderAccept), r.msgpack))
 	defer r.release()
@@ -300,7 +302,6 @@ func (s *server) post(ctx *fasthttp.RequestCtx, account string, f func(*server, 
 
 func (r *request) release() {
 	releaseParser(r.parser)
-	r.decision.Reset()
 	if cap(r.answer.b) > maxAnswerKept {
 		r.answer.b = nil
 	}

@@ -32,15 +32,15 @@ import (
 // it. Then avail is closed for good and whoever still has a pointer looks the
 // budget up again.
 type slot struct {
-	key        fsm.BudgetKey
+	// The first 64 bytes, a cache line, are all that a check which fits looks at, and
+	// the next few what one that reserves changes besides.
 	start, end int64 // of the period
-	account    string
-	me         fsm.NodeNum
-	next       *slot // of the same assignment; under the mutex of its shard of the book
-
-	avail atomic.Int64
-	taken atomic.Int64 // admitted in all; the agent derives the rate from it
-	low   atomic.Int64 // below this much avail more is asked for at once
+	avail      atomic.Int64
+	beyond     atomic.Int64 // room that is not in avail: free, and leases of others that are alive
+	kind       atomic.Uint32
+	active     atomic.Bool  // on the agent's list of slots to look at on each tick
+	low        atomic.Int64 // below this much avail more is asked for at once
+	taken      atomic.Int64 // admitted in all; the agent derives the rate from it
 
 	// began − ended is the part of held that is undecided: taken by calls that have
 	// yet to take from other budgets, here or on another node, and give it
@@ -48,15 +48,17 @@ type slot struct {
 	began, ended atomic.Int64
 	doubted      atomic.Bool // somebody waits because of what is undecided
 
-	// Copies of terms for readers that take no lock. They may be a moment apart.
-	limit  atomic.Int64
-	used   atomic.Int64
-	beyond atomic.Int64 // room that is not in avail: free, and leases of others that are alive
-	kind   atomic.Uint32
-
 	watched atomic.Bool // giving room must be told: checks wait for it, or it must be given back
-	active  atomic.Bool // on the agent's list of slots to look at on each tick
 	urgent  atomic.Bool // on the agent's list of slots to look at now
+	me      fsm.NodeNum
+
+	// With beyond and kind, copies of terms for readers that take no lock. They may be a moment apart.
+	limit atomic.Int64
+	used  atomic.Int64
+
+	key     fsm.BudgetKey
+	account string
+	next    *slot // of the same assignment; under the mutex of its shard of the book
 
 	mu        sync.Mutex
 	b         fsm.Budget // as last seen
