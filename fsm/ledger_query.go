@@ -161,6 +161,7 @@ func (q *ledgerQuery) open() error {
 		return false, nil
 	})
 	if err != nil || q.last == 0 {
+		q.first = 1
 		return err
 	}
 	var mark ledgerMark
