@@ -141,8 +141,8 @@ func TestAnEarlyEventIsDurableWithItsDrawsBeforeItIsSent(t *testing.T) {
 		return left
 	}
 	st.s.giveBack = func(surplus) (freed transit) { return freed }
-	sh, _, err := st.s.claim(&fsm.Event{Account: "acme", ID: "a"}, nil)
-	mustDo(t, err, st.s.store([]*shipment{sh}, true))
+	sh, _ := st.s.claim(&fsm.Event{Account: "acme", ID: "a"}, admitBatch(t, st.s, 1))
+	mustDo(t, st.s.store([]*shipment{sh}, true))
 	st.answer = func(int) (uint64, error) {
 		it, err := st.s.outbox.db.NewIter(&pebble.IterOptions{})
 		mustDo(t, err)

@@ -99,6 +99,9 @@ func (s *server) ingest(r *request) *problem {
 	if p != nil {
 		return p
 	}
+	if err := s.e.ship.full(); err != nil { // before reading a body costs as much as taking it
+		return s.problem(err, "")
+	}
 	items, err := r.parser.events(r.ctx.Request.Body(), r.msgpack, s.e.now())
 	if p := r.wrong(err); p != nil {
 		return p

@@ -23,11 +23,17 @@ const forwardSlack = 500 * time.Millisecond
 // no reservation. Should both have accepted it, the first to be settled counts.
 //
 // An error says that nothing can be promised of any item. Some may have been
-// recorded: the caller sends all of them again, and they count once.
+// recorded: the caller sends all of them again, and they count once. Of
+// ErrOverloaded more is known: nothing has been kept.
 func (e *Enforcer) ingest(ctx context.Context, items []ingestItem, quorum bool) error {
 	if err := e.mayIngest(); err != nil {
 		return err
 	}
+	admitted, err := e.ship.admit(shareOf(items))
+	if err != nil {
+		return err
+	}
+	defer e.ship.leave(admitted)
 	if err := e.resolveItems(items); err != nil {
 		return err
 	}
@@ -36,7 +42,7 @@ func (e *Enforcer) ingest(ctx context.Context, items []ingestItem, quorum bool) 
 	for node, group := range away {
 		sends.Go(func() { e.forward(ctx, node, group, quorum) })
 	}
-	err := e.record(ctx, local, quorum)
+	err = e.record(ctx, local, admitted, quorum)
 	sends.Wait()
 	if err != nil {
 		return err
@@ -56,7 +62,22 @@ func (e *Enforcer) ingest(ctx context.Context, items []ingestItem, quorum bool) 
 	if err := e.mayIngest(); err != nil {
 		return err
 	}
-	return e.record(ctx, back, quorum)
+	return e.record(ctx, back, admitted, quorum)
+}
+
+// shareOf counts the items that are not rejected yet, and returns what share of all that may wait they may join.
+func shareOf(items []ingestItem) (events int, share float64) {
+	share = sharePlain
+	for i := range items {
+		if items[i].code != "" {
+			continue
+		}
+		events++
+		if items[i].ev.Reservation != "" {
+			share = shareSettling
+		}
+	}
+	return events, share
 }
 
 // openShipper opens this node's outbox. Nothing of it is sent before its run.
@@ -196,12 +217,12 @@ type recording struct {
 
 // record accepts events on this node: each id is claimed, looked up in the
 // ledger, charged against this node's room, and written to the outbox with all
-// the others. Errors: ErrOverloaded, ErrUnavailable.
-func (e *Enforcer) record(ctx context.Context, items []*ingestItem, quorum bool) error {
+// the others. Errors: ErrUnavailable.
+func (e *Enforcer) record(ctx context.Context, items []*ingestItem, admitted *admission, quorum bool) error {
 	if len(items) == 0 {
 		return nil
 	}
-	batch := &shipBatch{stored: make(chan struct{})}
+	batch := &shipBatch{stored: make(chan struct{}), admission: admitted}
 	recs, err := e.claim(items, batch)
 	if err == nil {
 		err = e.storeClaimed(recs)
@@ -246,10 +267,7 @@ func (e *Enforcer) record(ctx context.Context, items []*ingestItem, quorum bool)
 func (e *Enforcer) claim(items []*ingestItem, batch *shipBatch) (recs []recording, err error) {
 	for _, it := range items {
 		it.ev.Node = e.c.Node
-		mine, other, err := e.ship.claim(it.ev, batch)
-		if err != nil {
-			return recs, err
-		}
+		mine, other := e.ship.claim(it.ev, batch)
 		if other != nil {
 			recs = append(recs, recording{it: it, sh: other, conflict: other.ev.Hash != it.ev.Hash})
 			continue
@@ -370,7 +388,12 @@ func (e *Enforcer) handleIngest(ctx context.Context, req *IngestRequest) (*Inges
 			items = append(items, &all[i])
 		}
 	}
-	if err := e.record(ctx, items, req.Quorum); err != nil {
+	admitted, err := e.ship.admit(len(items), shareForwarded)
+	if err != nil {
+		return reply, nil // the other node keeps them, and sees its own bound reached if that goes on
+	}
+	defer e.ship.leave(admitted)
+	if err := e.record(ctx, items, admitted, req.Quorum); err != nil {
 		return nil, err
 	}
 	for i := range all {

@@ -148,9 +148,8 @@ func TestWithoutALeaderEventsAreKeptAndSettledLater(t *testing.T) {
 	if a := n.post("/v1/ingest", events(event("e", ""), event("f", ""))); a.text != `{"accepted":0,"duplicates":2,"rejected":[],"durability":"quorum"}` {
 		t.Error(a.text)
 	}
-	events, bytes, _ := n.e.ship.depth(n.e.now())
-	if events != 0 || bytes != 0 {
-		t.Errorf("%d events, %d bytes are left", events, bytes)
+	if left := n.e.ship.depth(); left.events != 0 || left.bytes != 0 {
+		t.Errorf("%d events, %d bytes are left", left.events, left.bytes)
 	}
 }
 
@@ -211,10 +210,10 @@ func TestACopyOfWhatCouldNotBeStoredIsNotAcknowledged(t *testing.T) {
 	defer releaseParser(p)
 	items, err := p.events([]byte(events(event("e", ""))), false, n.e.now())
 	mustDo(t, err)
-	other := &shipBatch{stored: make(chan struct{}), err: ErrUnavailable}
+	other := admitBatch(t, n.e.ship, 1)
+	other.err = ErrUnavailable
 	close(other.stored)
-	sh, _, err := n.e.ship.claim(items[0].ev, other)
-	mustDo(t, err)
+	sh, _ := n.e.ship.claim(items[0].ev, other)
 	if a := n.post("/v1/ingest", events(event("e", ""))); a.status != 503 {
 		t.Error(a.status, a.text)
 	}

@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,8 +14,11 @@ import (
 type metrics struct {
 	e *Enforcer
 
-	checks   map[Code]prometheus.Counter
-	latency  prometheus.Histogram
+	checks  map[Code]prometheus.Counter
+	latency prometheus.Histogram
+
+	refusedCalls atomic.Uint64 // ingests, because too many were being answered
+
 	events   [3]prometheus.Counter         // by eventOutcome
 	rejects  map[string]prometheus.Counter // by code
 	problems map[string]prometheus.Counter
@@ -41,6 +45,8 @@ var (
 	descOutbox     = describe("outbox_events", "Accepted events that are not settled yet.")
 	descOutboxSize = describe("outbox_bytes", "Encoded size of the accepted events that are not settled yet.")
 	descOutboxAge  = describe("outbox_age_seconds", "Age of the oldest accepted event that is not settled yet.")
+	descOutboxMay  = describe("outbox_events_allowed", "Accepted events that may wait to be settled before ingest answers 429: as many as are settled in half a second; without a leader, as many as the outbox holds.")
+	descRefused    = describe("ingest_refused_total", "Requests to ingest answered 429, by what was reached: backlog (outbox_events_allowed), outbox (its size), calls (ingests being answered).", "cause")
 	descWrites     = describe("journal_writes_total", "Writes to the reservation journal.")
 	descRecords    = describe("journal_records_total", "Records written to the reservation journal.")
 	descErrors     = describe("journal_errors_total", "Failed writes of the reservation journal.")
@@ -138,7 +144,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, c := range m.all {
 		c.Describe(out)
 	}
-	for _, d := range []*prometheus.Desc{descSlow, descLocal, descAsks, descReleases, descExpired, descUnpriced, descUnattr, descBudgets, descLive, descOutbox, descOutboxSize, descOutboxAge,
+	for _, d := range []*prometheus.Desc{descSlow, descLocal, descAsks, descReleases, descExpired, descUnpriced, descUnattr, descBudgets, descLive, descOutbox, descOutboxSize, descOutboxAge, descOutboxMay, descRefused,
 		descWrites, descRecords, descErrors, descReady} {
 		out <- d
 	}
@@ -168,10 +174,14 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(descBudgets, prometheus.GaugeValue, float64(n), state)
 	}
 	gauge(descLive, float64(m.e.table.count.Load()))
-	events, bytes, age := m.e.ship.depth(m.e.now())
-	gauge(descOutbox, float64(events))
-	gauge(descOutboxSize, float64(bytes))
-	gauge(descOutboxAge, age.Seconds())
+	waiting := m.e.ship.depth()
+	gauge(descOutbox, float64(waiting.events))
+	gauge(descOutboxSize, float64(waiting.bytes))
+	gauge(descOutboxAge, waiting.age.Seconds())
+	gauge(descOutboxMay, float64(waiting.allowance))
+	counter(descRefused, m.e.ship.refusedBacklog.Load(), "backlog")
+	counter(descRefused, m.e.ship.refusedFull.Load(), "outbox")
+	counter(descRefused, m.refusedCalls.Load(), "calls")
 	counter(descWrites, m.e.journal.writes.Load())
 	counter(descRecords, m.e.journal.records.Load())
 	counter(descErrors, m.e.journal.errs.Load())

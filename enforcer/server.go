@@ -34,9 +34,12 @@ const (
 
 	maxStrangerBodyBytes = 4 << 10 // that is waited for before it is known who asks
 
-	maxConns         = 10_000
-	maxInFlight      = 8_192    // requests being answered
-	maxInFlightBytes = 32 << 20 // bodies of them
+	maxConns = 10_000
+
+	// Ingests wait for disks, and for the cluster; nothing else is turned away because of them.
+	maxIngests       = 4_096    // being answered
+	maxInFlight      = 8_192    // requests being answered, but for ingests
+	maxInFlightBytes = 32 << 20 // bodies of either
 
 	readTimeout  = 10 * time.Second // a whole request
 	writeTimeout = 10 * time.Second
@@ -49,8 +52,26 @@ type server struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	inFlight      atomic.Int64
-	inFlightBytes atomic.Int64
+	inFlight inFlight
+	ingests  inFlight
+}
+
+// inFlight counts requests being answered.
+type inFlight struct{ calls, bytes atomic.Int64 }
+
+// begin counts a request in, if there are fewer than most, and not too many bytes.
+func (f *inFlight) begin(size int, most int64) bool {
+	calls, bytes := f.calls.Add(1), f.bytes.Add(int64(size))
+	if calls > most || bytes > maxInFlightBytes {
+		f.end(size)
+		return false
+	}
+	return true
+}
+
+func (f *inFlight) end(size int) {
+	f.calls.Add(-1)
+	f.bytes.Add(-int64(size))
 }
 
 // NewServer returns the data plane's HTTP server over e. It registers metrics
@@ -161,19 +182,18 @@ func (s *server) handle(ctx *fasthttp.RequestCtx) {
 		s.fail(ctx, errChunked)
 		return
 	}
-	if n := s.inFlight.Add(1); n > maxInFlight {
-		s.inFlight.Add(-1)
+	size, of, most := len(ctx.Request.Body()), &s.inFlight, int64(maxInFlight)
+	if string(ctx.URI().PathOriginal()) == pathIngest {
+		of, most = &s.ingests, maxIngests
+	}
+	if !of.begin(size, most) {
+		if of == &s.ingests {
+			s.metrics.refusedCalls.Add(1)
+		}
 		s.fail(ctx, problemOf(ErrOverloaded, ""))
 		return
 	}
-	defer s.inFlight.Add(-1)
-	size := int64(len(ctx.Request.Body()))
-	if n := s.inFlightBytes.Add(size); n > maxInFlightBytes {
-		s.inFlightBytes.Add(-size)
-		s.fail(ctx, problemOf(ErrOverloaded, ""))
-		return
-	}
-	defer s.inFlightBytes.Add(-size)
+	defer of.end(size)
 	if p := s.route(ctx); p != nil {
 		if ctx.Request.Header.ConnectionClose() {
 			leaveUnread(ctx) // what may have been left by limits

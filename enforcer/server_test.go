@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,7 +134,7 @@ func TestAPanicIsAnsweredAndDoesNotEndTheProcess(t *testing.T) {
 	if ctx.Response.StatusCode() != 500 || !ctx.Response.ConnectionClose() || strings.Contains(string(ctx.Response.Body()), "nil pointer") {
 		t.Error(ctx.Response.String())
 	}
-	if s.inFlight.Load() != 0 {
+	if s.inFlight.calls.Load() != 0 {
 		t.Error("the request still counts as in flight")
 	}
 }
@@ -142,21 +143,29 @@ func TestMoreThanCanBeAnsweredIsTurnedAway(t *testing.T) {
 	n := newSoloNode(t)
 	s := &server{e: n.e, log: quiet, metrics: newMetrics(n.e)}
 	n.server.Handler = s.handle
-	const body = `{"account":"acme","entities":["alice"]}`
+	check := func() response { return n.post("/v1/check", `{"account":"acme","entities":["alice"]}`) }
+	sent := 0
+	ingest := func() response { sent++; return n.post("/v1/ingest", events(event(fmt.Sprint("e", sent), ""))) }
 	for _, fill := range []struct {
-		name string
-		by   func(int64)
-		full int64
+		name        string
+		by          *atomic.Int64
+		full        int64
+		this, other func() response
 	}{
-		{"requests", func(d int64) { s.inFlight.Add(d) }, maxInFlight},
-		{"bytes", func(d int64) { s.inFlightBytes.Add(d) }, maxInFlightBytes},
+		{"requests", &s.inFlight.calls, maxInFlight, check, ingest},
+		{"bytes", &s.inFlight.bytes, maxInFlightBytes, check, ingest},
+		{"ingests", &s.ingests.calls, maxIngests, ingest, check},
+		{"bytes of ingests", &s.ingests.bytes, maxInFlightBytes, ingest, check},
 	} {
-		fill.by(fill.full)
-		if a := n.post("/v1/check", body); a.status != 429 || a.code() != "overloaded" || a.header("Retry-After") == "" {
+		fill.by.Add(fill.full)
+		if a := fill.this(); a.status != 429 || a.code() != "overloaded" || a.header("Retry-After") == "" {
 			t.Errorf("%s: %d %s", fill.name, a.status, a.text)
 		}
-		fill.by(-fill.full)
-		if a := n.post("/v1/check", body); a.status != 200 {
+		if a := fill.other(); a.status != 200 {
+			t.Errorf("%s are no reason to turn others away: %d %s", fill.name, a.status, a.text)
+		}
+		fill.by.Add(-fill.full)
+		if a := fill.this(); a.status != 200 {
 			t.Errorf("%s: %d %s", fill.name, a.status, a.text)
 		}
 	}

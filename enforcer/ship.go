@@ -39,19 +39,27 @@ type shipper struct {
 	fs       vfs.FS
 	dir      string
 
-	mu      sync.Mutex
-	events  map[eventKey]*shipment // claimed, queued and sent ones
-	bytes   int64                  // of the durable ones
-	undrawn []*shipment            // to be drawn and then queued, oldest first
-	queue   []*shipment            // to send, oldest first
-	flight  []sending              // by time
-	settled []*shipment            // seen applied, not yet announced; see complete
-	garbage []outboxEntry          // to remove from the outbox
-	idle    chan struct{}          // closed while there are no events
+	mu       sync.Mutex
+	events   map[eventKey]*shipment // claimed, queued and sent ones
+	oldest   *shipment              // of events; they are linked in the order in which they were taken
+	newest   *shipment
+	bytes    int64         // of the durable ones
+	entering int           // admitted and not claimed
+	intake   intake        // how many may wait
+	undrawn  []*shipment   // to be drawn and then queued, oldest first
+	queue    []*shipment   // to send, oldest first
+	flight   []sending     // by time
+	settled  []*shipment   // seen applied, not yet announced; see complete
+	garbage  []outboxEntry // to remove from the outbox
+	idle     chan struct{} // closed while there are no events
 
 	wake    chan struct{} // holds one: something is queued
 	slots   chan struct{} // one per part in flight
+	backoff shipBackoff
 	diskErr atomic.Pointer[error]
+
+	refusedBacklog atomic.Uint64 // requests: more waited than is settled in good time
+	refusedFull    atomic.Uint64 // the outbox was full
 }
 
 // eventKey is what makes an event exactly-once.
@@ -62,6 +70,9 @@ type shipment struct {
 	outboxEntry
 	key    eventKey
 	batch  *shipBatch
+	taken  time.Time // it waits since then
+	older  *shipment // the one taken before it, and the one after, of those that wait
+	newer  *shipment
 	stored bool    // durable here
 	drawn  bool    // undrawn on disk, but its lines are drawn
 	left   surplus // of that, until it is on disk
@@ -88,8 +99,9 @@ func (f sending) stale() bool { return f.sh.done || !f.sh.sentAt.Equal(f.at) }
 
 // shipBatch is what was claimed together and becomes durable together.
 type shipBatch struct {
-	stored chan struct{} // closed when the outbox has answered
-	err    error         // set before
+	stored    chan struct{} // closed when the outbox has answered
+	err       error         // set before
+	admission *admission    // of its events
 }
 
 // ackWaiter waits until a number of events are seen applied.
@@ -142,6 +154,7 @@ func openShipper(c shipConfig) (*shipper, error) {
 		events: make(map[eventKey]*shipment), idle: make(chan struct{}),
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxPartsSent),
 	}
+	now := time.Now()
 	for _, e := range entries {
 		key := eventKey{e.ev.Account, e.ev.ID}
 		known, err := c.known(key.account, key.id)
@@ -152,8 +165,8 @@ func openShipper(c shipConfig) (*shipper, error) {
 			s.garbage = append(s.garbage, e)
 			continue
 		}
-		sh := &shipment{outboxEntry: e, key: key, stored: true, restored: true}
-		s.events[key] = sh
+		sh := &shipment{outboxEntry: e, key: key, taken: now, stored: true, restored: true}
+		s.link(sh)
 		s.bytes += int64(e.size)
 		if sh.undrawn {
 			s.undrawn = append(s.undrawn, sh)
@@ -171,24 +184,22 @@ func openShipper(c shipConfig) (*shipper, error) {
 	return s, nil
 }
 
-// claim takes an event's id. If it is taken already, it returns who has it
-// instead. Errors: ErrOverloaded.
-func (s *shipper) claim(ev *fsm.Event, b *shipBatch) (mine, other *shipment, err error) {
+// claim takes the id of an event that was admitted with b. If it is taken already, it returns who has it instead.
+func (s *shipper) claim(ev *fsm.Event, b *shipBatch) (mine, other *shipment) {
 	key := eventKey{ev.Account, ev.ID}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other = s.events[key]; other != nil {
-		return nil, other, nil
-	}
-	if len(s.events) >= maxOutboxEvents || s.bytes >= maxOutboxBytes {
-		return nil, nil, ErrOverloaded
+		return nil, other
 	}
 	if len(s.events) == 0 {
 		s.idle = make(chan struct{})
 	}
-	mine = &shipment{outboxEntry: outboxEntry{ev: ev}, key: key, batch: b}
-	s.events[key] = mine
-	return mine, nil, nil
+	mine = &shipment{outboxEntry: outboxEntry{ev: ev}, key: key, batch: b, taken: b.admission.at}
+	s.link(mine)
+	b.admission.left--
+	s.entering--
+	return mine, nil
 }
 
 // unclaim gives ids back that were not stored, saying what became of them:
@@ -280,18 +291,21 @@ func (s *shipper) applied(ev *fsm.EventApplied) (own *fsm.Event, ok bool) {
 
 // complete answers those who wait for the events seen since the last call.
 func (s *shipper) complete() {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sh := range s.settled {
+		s.intake.waited(now, sh.taken)
 		s.announce(sh)
 	}
+	s.intake.done(now, len(s.settled))
 	clear(s.settled)
 	s.settled = s.settled[:0]
 }
 
 // finish takes an event out. s.mu is held.
 func (s *shipper) finish(sh *shipment, outcome fsm.EventOutcome) {
-	delete(s.events, sh.key)
+	s.unlink(sh)
 	if sh.stored {
 		s.bytes -= int64(sh.size)
 		s.garbage = append(s.garbage, sh.outboxEntry)
@@ -341,17 +355,6 @@ func (s *shipper) drained(ctx context.Context) error {
 			return fmt.Errorf("%d events are not settled yet: %w", n, ctx.Err())
 		}
 	}
-}
-
-// depth returns how many events wait to be settled, their bytes, and the age of the oldest.
-func (s *shipper) depth(now int64) (events int, bytes int64, age time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	oldest := now
-	for _, sh := range s.events {
-		oldest = min(oldest, sh.ev.ReceivedAt)
-	}
-	return len(s.events), s.bytes, time.Duration(now-oldest) * time.Millisecond
 }
 
 // health returns why no event can be taken now, or nil.

@@ -19,7 +19,6 @@ func (s *shipper) run(ctx context.Context) {
 	tick := time.NewTicker(shipTick)
 	defer tick.Stop()
 	diskDue := time.Now()
-	backoff := &shipBackoff{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,12 +29,13 @@ func (s *shipper) run(ctx context.Context) {
 				s.checkDisk()
 			}
 			s.requeue(time.Now(), s.index())
+			s.depth() // for what it sees
 			if err := s.sweep(); err != nil {
 				s.log.Error("outbox cannot be swept", "err", err)
 			}
 		case <-s.wake:
 		}
-		if !s.begun() || !backoff.over(time.Now()) {
+		if !s.begun() || !s.backoff.over(time.Now()) {
 			continue // the tick comes back to it
 		}
 		if err := s.drawEarly(); err != nil {
@@ -44,7 +44,7 @@ func (s *shipper) run(ctx context.Context) {
 		if len(s.slots) > 0 && !sleep(ctx, shipGather) {
 			return
 		}
-		for s.send(ctx, &parts, backoff) {
+		for s.send(ctx, &parts) {
 		}
 	}
 }
@@ -63,7 +63,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // send sends one part if there is something to send and a slot is free, and
 // reports whether it did.
-func (s *shipper) send(ctx context.Context, parts *sync.WaitGroup, backoff *shipBackoff) bool {
+func (s *shipper) send(ctx context.Context, parts *sync.WaitGroup) bool {
 	select {
 	case s.slots <- struct{}{}:
 	default:
@@ -88,10 +88,10 @@ func (s *shipper) send(ctx context.Context, parts *sync.WaitGroup, backoff *ship
 		reply, err := s.peers.Reconcile(ctx, part)
 		switch {
 		case err == nil:
-			backoff.reset()
+			s.backoff.reset()
 			s.committed(batch, reply.Index)
 		case errors.Is(err, ErrNoLeader):
-			backoff.extend(time.Now())
+			s.backoff.extend(time.Now())
 			s.undelivered(batch, at)
 		default:
 			s.log.Debug("events sent with unknown outcome", "events", len(batch), "err", err)
@@ -220,6 +220,13 @@ func (b *shipBackoff) over(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !now.Before(b.until)
+}
+
+// failing reports whether the last part that was answered for had no leader to go to.
+func (b *shipBackoff) failing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.wait > 0
 }
 
 func (b *shipBackoff) extend(now time.Time) {

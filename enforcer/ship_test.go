@@ -31,6 +31,8 @@ type shipTest struct {
 	answer func(try int) (uint64, error) // log index or error of the try-th part
 	index  uint64                        // of the replica
 	known  map[string]bool
+	heard  time.Time // a leader
+	silent bool      // it is not heard any more
 }
 
 func (st *shipTest) Reconcile(_ context.Context, part *fsm.Part) (*ReconcileReply, error) {
@@ -43,7 +45,16 @@ func (st *shipTest) Reconcile(_ context.Context, part *fsm.Part) (*ReconcileRepl
 }
 
 func (st *shipTest) Call(context.Context, fsm.NodeNum, Method, any, any) error { return ErrUnreachable }
-func (st *shipTest) HeardLeader() time.Time                                    { return time.Now() }
+
+// HeardLeader is now, until silent.
+func (st *shipTest) HeardLeader() time.Time {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.silent {
+		st.heard = time.Now()
+	}
+	return st.heard
+}
 
 func (st *shipTest) sent() (parts, events int) {
 	st.mu.Lock()
@@ -71,15 +82,23 @@ func openShipTest(t *testing.T, fs vfs.FS, known ...string) *shipTest {
 	return st
 }
 
+// admitBatch begins a batch of n events.
+func admitBatch(t *testing.T, s *shipper, n int) *shipBatch {
+	t.Helper()
+	admitted, err := s.admit(n, shareSettling)
+	mustDo(t, err)
+	return &shipBatch{stored: make(chan struct{}), admission: admitted}
+}
+
 // put claims and stores events, as one batch.
 func (st *shipTest) put(t *testing.T, ids ...string) []*shipment {
 	t.Helper()
-	b := &shipBatch{stored: make(chan struct{})}
+	b := admitBatch(t, st.s, len(ids))
 	var shs []*shipment
 	for _, id := range ids {
-		sh, other, err := st.s.claim(&fsm.Event{Account: "acme", ID: id, ReceivedAt: 1}, b)
-		if err != nil || other != nil {
-			t.Fatal(id, other, err)
+		sh, other := st.s.claim(&fsm.Event{Account: "acme", ID: id, ReceivedAt: 1}, b)
+		if other != nil {
+			t.Fatal(id, other)
 		}
 		shs = append(shs, sh)
 	}
@@ -220,11 +239,10 @@ func TestPartsAreBoundedAndSeveralAreInFlight(t *testing.T) {
 func TestALargeEventTravelsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := openShipTest(t, vfs.NewMem())
-		b := &shipBatch{stored: make(chan struct{})}
+		b := admitBatch(t, st.s, 3)
 		var shs []*shipment
 		for i := range 3 {
-			sh, _, err := st.s.claim(&fsm.Event{Account: "acme", ID: fmt.Sprint(i), Model: strings.Repeat("x", maxPartBytes/2+i)}, b)
-			mustDo(t, err)
+			sh, _ := st.s.claim(&fsm.Event{Account: "acme", ID: fmt.Sprint(i), Model: strings.Repeat("x", maxPartBytes/2+i)}, b)
 			shs = append(shs, sh)
 		}
 		mustDo(t, st.s.store(shs, false))
