@@ -56,7 +56,9 @@ type api struct {
 	streams  chan struct{} // a place for each ledger stream in progress
 	backups  chan struct{} // a place for each backup in progress
 	verifies chan struct{} // a place for each verification in progress
-	drafts   chan struct{} // a place for each statement in progress
+	drafts   chan struct{} // a place for each statement that is being added up
+
+	statements chan struct{} // a place for each statement in progress, until its last byte is sent
 }
 
 // New returns the complete handler of the control plane.
@@ -68,6 +70,8 @@ func New(c Config) http.Handler {
 		backups:  make(chan struct{}, maxBackups),
 		verifies: make(chan struct{}, maxVerifications),
 		drafts:   make(chan struct{}, maxDrafts),
+
+		statements: make(chan struct{}, maxStatements),
 	}
 	if a.log == nil {
 		a.log = slog.Default()

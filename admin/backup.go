@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -59,7 +60,7 @@ func (a *api) backup(ctx context.Context) (*huma.StreamResponse, error) {
 		began := time.Now()
 		w.Header().Set("Content-Type", typeBackup)
 		w.Header().Set(headerIndex, strconv.FormatUint(a.applied(), 10))
-		index, err := a.machine.WriteSnapshot(&pacedWriter{w, http.NewResponseController(w)})
+		index, err := a.machine.WriteSnapshot(&pacedWriter{w: w, rc: http.NewResponseController(w)})
 		if err != nil {
 			a.log.Warn("backup cut off", "request", w.Header().Get(headerRequestID), "err", err)
 			panic(http.ErrAbortHandler)
@@ -68,15 +69,26 @@ func (a *api) backup(ctx context.Context) (*huma.StreamResponse, error) {
 	}}, nil
 }
 
+// maxPiece is how many bytes of a long answer are one piece.
+const maxPiece = 1 << 20
+
 // pacedWriter gives each piece of a long answer the time that a short answer has
 // in all: whoever stops reading is cut off, and lets go of what the node keeps for it.
 type pacedWriter struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	begun bool // something was written
 }
 
 // Write implements io.Writer.
-func (p *pacedWriter) Write(b []byte) (int, error) {
-	p.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // unsupported only by recorders in tests
-	return p.w.Write(b)
+func (p *pacedWriter) Write(b []byte) (n int, err error) {
+	p.begun = true
+	for piece := range slices.Chunk(b, maxPiece) {
+		p.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // unsupported only by recorders in tests
+		sent, err := p.w.Write(piece)
+		if n += sent; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }

@@ -32,12 +32,19 @@ type fakeCluster struct {
 	index    uint64
 	fail     error  // what Propose and Barrier answer, if set
 	barrier  func() // if set, called by Barrier
+	propose  func() // if set, called by Propose
 	barriers int
 	removed  []string
 	leader   string // asked for by TransferLeadership
 }
 
 func (c *fakeCluster) Propose(ctx context.Context, actor fsm.Actor, body fsm.Body) (uint64, error) {
+	c.mu.Lock()
+	propose := c.propose
+	c.mu.Unlock()
+	if propose != nil {
+		propose()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fail != nil {
@@ -83,6 +90,12 @@ func (c *fakeCluster) setBarrier(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.barrier = f
+}
+
+func (c *fakeCluster) setPropose(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.propose = f
 }
 
 func (c *fakeCluster) setFail(err error) {

@@ -1,7 +1,7 @@
 package admin
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -22,10 +22,15 @@ import (
 )
 
 const (
-	// maxDrafts is how many statements a node computes or lays out at once: each may read a whole ledger.
+	// maxStatements is how many statements a node makes or sends at once: it holds the rows of each in memory.
+	maxStatements = 16
+	// maxDrafts is how many of them it may be adding up: each may read a whole ledger. A statement that is being sent,
+	// however slowly it is read, and one that was finalized before hold none of these places.
 	maxDrafts = 4
-	// draftTimeout is how long one may take.
+	// draftTimeout is how long adding up one may take. Sending it has writeTimeout for each piece, as a ledger.
 	draftTimeout = 10 * time.Minute
+	// statementBuffer is how many bytes of a statement are sent at once.
+	statementBuffer = 64 << 10
 )
 
 func (a *api) statementRoutes() {
@@ -33,11 +38,11 @@ func (a *api) statementRoutes() {
 	handle(a, route{method: http.MethodGet, path: path, id: "list-statements", tag: "statements",
 		summary: "The account's finalized statements, latest first, without their rows", reach: ofAccount}, a.listStatements)
 	handleStatement(a, route{method: http.MethodPost, path: path, id: "finalize-statement", tag: "statements",
-		summary: "Finalize a month: its statement never changes, and what arrives later is an adjustment of the next", reach: ofAccount}, a.finalizeStatement)
+		summary: "Finalize a month: its statement never changes, and what arrives later is an adjustment of the next", reach: ofAccount}, a.drafts, a.finalizeStatement)
 	handleStatement(a, route{method: http.MethodGet, path: path + "/preview", id: "preview-statement", tag: "statements",
-		summary: "A statement of the next month, of another, or of any range, that is not final", reach: ofAccount}, a.previewStatement)
+		summary: "A statement of the next month, of another, or of any range, that is not final", reach: ofAccount}, a.drafts, a.previewStatement)
 	handleStatement(a, route{method: http.MethodGet, path: path + "/{id}", id: "get-statement", tag: "statements",
-		summary: "A finalized statement, as JSON, CSV, HTML to be printed, or PDF", reach: ofAccount}, a.getStatement)
+		summary: "A finalized statement, as JSON, CSV, HTML to be printed, or PDF", reach: ofAccount}, nil, a.getStatement)
 }
 
 // statementFormats are the formats by their names in ?format=.
@@ -75,8 +80,9 @@ type stated struct {
 	index  uint64
 }
 
-// handleStatement registers a route that answers with a statement. It may take longer than other answers do.
-func handleStatement[I any](a *api, rt route, f func(context.Context, *I) (*stated, error)) {
+// handleStatement registers a route that answers with a statement. It may take longer than other answers do, and a place
+// while the statement is made; places nil: none.
+func handleStatement[I any](a *api, rt route, places chan struct{}, f func(context.Context, *I) (*stated, error)) {
 	op := a.operation(&rt)
 	ok := &huma.Response{Description: http.StatusText(http.StatusOK), Content: map[string]*huma.MediaType{typeJSON: {Schema: schemaOf[client.Statement](a)}}}
 	if !rt.writes() {
@@ -94,28 +100,24 @@ func handleStatement[I any](a *api, rt route, f func(context.Context, *I) (*stat
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
 			r, w := humago.Unwrap(hc)
-			if err := a.state(ctx, w, func(ctx context.Context) (*stated, error) { return f(ctx, in) }); err != nil {
+			if err := a.state(ctx, w, places, func(ctx context.Context) (*stated, error) { return f(ctx, in) }); err != nil {
 				a.refuse(w, r, err)
 			}
 		}}, nil
 	})
 }
 
-// state makes a statement and sends it. An error is one before the first byte.
-func (a *api) state(ctx context.Context, w http.ResponseWriter, f func(context.Context) (*stated, error)) error {
+// state makes a statement and sends it. An error is one before the first byte; an answer that breaks in the middle is
+// cut off, so that its reader does not take the part for the whole.
+func (a *api) state(ctx context.Context, w http.ResponseWriter, places chan struct{}, f func(context.Context) (*stated, error)) error {
 	select {
-	case a.drafts <- struct{}{}:
-		defer func() { <-a.drafts }()
+	case a.statements <- struct{}{}:
+		defer func() { <-a.statements }()
 	default:
-		return newProblem(http.StatusTooManyRequests, codeOverloaded, "this node is making %d statements already", maxDrafts)
+		return newProblem(http.StatusTooManyRequests, codeOverloaded, "this node is making or sending %d statements already", maxStatements)
 	}
-	deadline := time.Now().Add(draftTimeout)
 	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(deadline) // both unsupported only by recorders in tests
-	rc.SetWriteDeadline(deadline)
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	s, err := f(ctx)
+	s, err := a.made(ctx, rc, places, f)
 	if err != nil {
 		return err
 	}
@@ -124,18 +126,44 @@ func (a *api) state(ctx context.Context, w http.ResponseWriter, f func(context.C
 		return err
 	}
 	format := statementFormats[s.format]
-	wire := a.wireStatement(s.Statement)
-	var body bytes.Buffer
-	if err := format.write(&body, &wire, zone); err != nil {
-		return err
-	}
 	h := w.Header()
 	h.Set("Content-Type", format.contentType)
 	h.Set("Content-Disposition", `inline; filename="`+statementName(s.Statement)+"."+s.format+`"`)
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox")
 	h.Set(headerIndex, strconv.FormatUint(s.index, 10))
-	w.Write(body.Bytes()) // an error here is a caller who has gone
-	return nil
+	wire := a.wireStatement(s.Statement)
+	paced := &pacedWriter{w: w, rc: rc}
+	out := bufio.NewWriterSize(paced, statementBuffer)
+	if err = format.write(out, &wire, zone); err == nil {
+		err = out.Flush()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case !paced.begun:
+		h.Del("Content-Disposition")
+		return err
+	}
+	a.log.Info("statement cut off", "request", h.Get(headerRequestID), "err", err)
+	panic(http.ErrAbortHandler)
+}
+
+// made makes a statement, holding one of the places meanwhile.
+func (a *api) made(ctx context.Context, rc *http.ResponseController, places chan struct{}, f func(context.Context) (*stated, error)) (*stated, error) {
+	if places != nil {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		default:
+			return nil, newProblem(http.StatusTooManyRequests, codeOverloaded, "this node is making %d statements already", cap(places))
+		}
+	}
+	deadline := time.Now().Add(draftTimeout)
+	rc.SetReadDeadline(deadline)                    // both unsupported only by recorders in tests
+	rc.SetWriteDeadline(deadline.Add(writeTimeout)) // there is time left to say that it took too long
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	return f(ctx)
 }
 
 // statementName is the name of a statement's file. Ids have no quotes.

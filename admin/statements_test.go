@@ -1,10 +1,15 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/csv"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,4 +215,131 @@ func TestStatementsRefuseWhatTheyCannotState(t *testing.T) {
 	if got := p.must("GET", invoice, "").json; got["numbers"].(map[string]any)["prefix"] != "A" || got["close_lag_hours"] != 24.0 {
 		t.Errorf("settings after what was refused: %v", got)
 	}
+}
+
+// usedOften records an event of each of n models in January, so that January's statement has n rows.
+func (p *plane) usedOften(n int) {
+	p.t.Helper()
+	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC).UnixMilli()
+	part := fsm.Part{Node: 1, Boot: 1}
+	for i := range n {
+		id := fmt.Sprint("often-", i)
+		part.Events = append(part.Events, fsm.Event{
+			Account: "acme", ID: id, Hash: TokenDigest(id), Entities: []string{"acme"}, Chain: []string{"acme"}, At: at, ReceivedAt: at, Node: 1,
+			Model: strings.Repeat("m", 200) + id, Usage: []fsm.Quantity{{Capability: fsm.CapTokens, Amount: 1}},
+		})
+	}
+	p.apply(fsm.Reconcile{Parts: []fsm.Part{part}})
+}
+
+// A statement whose caller has stopped reading ends with the deadline of one piece, and its places are free.
+func TestAStatementIsCutOffWhenItsCallerStopsReading(t *testing.T) {
+	p := newPlane(t)
+	p.usedOften(500)
+	p.must("POST", statementsPath, `{"month":"2026-01"}`)
+	get := func(path string) (cut any) {
+		w := &stalled{t: t, header: http.Header{}}
+		req := httptest.NewRequest("GET", statementsPath+path, nil)
+		req.Header.Set("Authorization", "Bearer "+p.root)
+		defer func() {
+			cut = recover()
+			if w.set != 2 {
+				t.Errorf("%s: %d deadlines, want one to make it and one of the first piece", path, w.set)
+			}
+		}()
+		p.server.Config.Handler.ServeHTTP(w, req)
+		return nil
+	}
+	for _, path := range []string{"/2026-01", "/preview?month=2026-01"} {
+		for _, format := range []string{"json", "csv", "html"} {
+			query := "?format="
+			if strings.Contains(path, "?") {
+				query = "&format="
+			}
+			for range maxStatements/3 + 1 {
+				if cut := get(path + query + format); cut != http.ErrAbortHandler {
+					t.Fatalf("%s %s: it ends with %v, want it cut off", path, format, cut)
+				}
+			}
+		}
+	}
+	p.must("GET", statementsPath+"/preview", "")
+}
+
+// Callers who have stopped reading hold no place of those in which statements are added up.
+func TestStalledStatementsKeepNobodyElseWaiting(t *testing.T) {
+	p := newPlane(t)
+	p.usedOften(2_000)
+	stall := func() net.Conn {
+		conn, err := net.Dial("tcp", p.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		fmt.Fprintf(conn, "GET %s/preview?month=2026-01 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nAccept: text/csv\r\n\r\n", statementsPath, p.root)
+		line, err := bufio.NewReaderSize(conn, 16).ReadString('\n') // it has begun
+		if err != nil || !strings.Contains(line, "200") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		return conn
+	}
+	var conns []net.Conn
+	for range maxDrafts {
+		conns = append(conns, stall())
+	}
+	p.must("GET", statementsPath+"/preview", "")
+	p.must("POST", statementsPath, `{"month":"2026-01"}`)
+	for range maxStatements - maxDrafts {
+		conns = append(conns, stall())
+	}
+	read := func() int { return p.call(p.root, "GET", statementsPath+"/2026-01", "").status }
+	if got := read(); got != http.StatusTooManyRequests {
+		t.Errorf("with %d of them in progress one more is answered %d, want 429", maxStatements, got)
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	for deadline := time.Now().Add(10 * time.Second); read() != http.StatusOK; {
+		if time.Now().After(deadline) {
+			t.Fatal("the places are not free again after their callers have hung up")
+		}
+	}
+}
+
+// While a node adds up as many statements as it may, one more is refused, and one that is finalized is read.
+func TestOneDraftTooManyIsRefused(t *testing.T) {
+	p := newPlane(t)
+	p.usedOften(1)
+	p.must("POST", statementsPath, `{"month":"2026-01"}`)
+	proposed, release := make(chan struct{}), make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo) // before the server waits for its requests
+	p.cluster.setPropose(func() {
+		select {
+		case proposed <- struct{}{}:
+			<-release
+		case <-release:
+		}
+	})
+	finalize := func() int { return p.call(p.root, "POST", statementsPath, `{"month":"2026-02"}`).status }
+	statuses := make(chan int, maxDrafts)
+	for range maxDrafts {
+		go func() { statuses <- finalize() }()
+		<-proposed
+	}
+	if got := finalize(); got != http.StatusTooManyRequests {
+		t.Errorf("one more finalization is answered %d, want 429", got)
+	}
+	if got := p.call(p.root, "GET", statementsPath+"/preview", "").status; got != http.StatusTooManyRequests {
+		t.Errorf("one more preview is answered %d, want 429", got)
+	}
+	p.must("GET", statementsPath+"/2026-01", "")
+	letGo()
+	for range maxDrafts {
+		if got := <-statuses; got != http.StatusOK {
+			t.Errorf("a finalization that was in progress is answered %d", got)
+		}
+	}
+	p.must("GET", statementsPath+"/preview", "")
 }
