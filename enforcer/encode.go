@@ -96,12 +96,9 @@ func (w *encoder) null() {
 
 // time writes Unix milliseconds as RFC 3339 in UTC, in both encodings.
 func (w *encoder) time(ms int64) {
-	var text [len(timeFormat)]byte
-	w.bytes(time.UnixMilli(ms).UTC().AppendFormat(text[:0], timeFormat))
+	var text [len(time.RFC3339Nano)]byte
+	w.bytes(time.UnixMilli(ms).UTC().AppendFormat(text[:0], time.RFC3339Nano))
 }
-
-// timeFormat is RFC 3339 with milliseconds where there are any.
-const timeFormat = "2006-01-02T15:04:05.999Z07:00"
 
 // bytes writes ASCII text that needs no escapes.
 func (w *encoder) bytes(s []byte) {

@@ -90,8 +90,8 @@ func (j *journal) writeBase(seq uint64, live *liveRecords) error {
 			buf = buf[:0]
 			return err
 		}
-		for _, r := range live.reservations {
-			buf = appendReserve(buf, r.ID, r.Account, r.Expires, r.Holds)
+		for id, r := range live.reservations {
+			buf = appendLive(buf, id, r)
 			if err := flush(baseWriteBytes); err != nil {
 				return err
 			}

@@ -26,9 +26,16 @@ type drawRecord struct {
 	Expires int64
 }
 
-// liveRecords is what a sequence of records leaves standing.
+// liveReservation is a reservation as it stands in a journal's file. Most of what is
+// read has ended further on, so the rest is decoded when it is asked for.
+type liveReservation struct {
+	expires int64
+	rest    []byte // account and holds, checked; it points into the file
+}
+
+// liveRecords is what a sequence of records leaves standing. It keeps the files' bytes alive.
 type liveRecords struct {
-	reservations map[resID]*reservationRecord
+	reservations map[resID]liveReservation
 	draws        map[resID]*drawRecord
 	clean        bool  // the last record was an orderly stop
 	torn         int   // bytes dropped at the end of the file read last
@@ -36,7 +43,7 @@ type liveRecords struct {
 }
 
 func newLiveRecords() *liveRecords {
-	return &liveRecords{reservations: map[resID]*reservationRecord{}, draws: map[resID]*drawRecord{}}
+	return &liveRecords{reservations: map[resID]liveReservation{}, draws: map[resID]*drawRecord{}}
 }
 
 // apply takes one record in. It reports whether the payload could be read.
@@ -45,18 +52,17 @@ func (l *liveRecords) apply(kind recordKind, payload []byte) bool {
 	c := cursor{b: payload}
 	switch kind {
 	case recordReserve:
-		r := &reservationRecord{ID: c.id(), Expires: c.int64(), Account: string(c.take(int(c.uint8())))}
-		r.Holds = make([]heldLine, c.count(reserveHoldBytes))
-		for i := range r.Holds {
-			r.Holds[i] = heldLine{Budget: c.budget(), Amount: c.int64(), On: fsm.NodeNum(c.uint16())}
-		}
+		id, r := c.id(), liveReservation{expires: c.int64(), rest: c.b}
+		c.take(int(c.uint8()))
+		c.take(c.count(reserveHoldBytes) * reserveHoldBytes)
 		if c.done() {
-			l.reservations[r.ID] = r
+			l.reservations[id] = r
 		}
 	case recordExtend:
 		id, expires := c.id(), c.int64()
-		if r := l.reservations[id]; r != nil && c.done() {
-			r.Expires = expires
+		if r, ok := l.reservations[id]; ok && c.done() {
+			r.expires = expires
+			l.reservations[id] = r
 		}
 	case recordEnd:
 		delete(l.reservations, c.id())
@@ -75,10 +81,20 @@ func (l *liveRecords) apply(kind recordKind, payload []byte) bool {
 	return c.done()
 }
 
+func (r liveReservation) decode(id resID) reservationRecord {
+	c := cursor{b: r.rest}
+	d := reservationRecord{ID: id, Expires: r.expires, Account: string(c.take(int(c.uint8())))}
+	d.Holds = make([]heldLine, c.count(reserveHoldBytes))
+	for i := range d.Holds {
+		d.Holds[i] = heldLine{Budget: c.budget(), Amount: c.int64(), On: fsm.NodeNum(c.uint16())}
+	}
+	return d
+}
+
 // sorted returns what stands, by id.
 func (l *liveRecords) sorted() (reservations []reservationRecord, draws []drawRecord) {
-	for _, r := range l.reservations {
-		reservations = append(reservations, *r)
+	for id, r := range l.reservations {
+		reservations = append(reservations, r.decode(id))
 	}
 	for _, d := range l.draws {
 		draws = append(draws, *d)

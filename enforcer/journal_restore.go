@@ -204,6 +204,11 @@ func (j *journal) readFile(f journalFile) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(file)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	data := make([]byte, info.Size()) // nobody writes to it while it is read
+	_, err = io.ReadFull(file, data)
 	return data, errors.Join(err, file.Close())
 }

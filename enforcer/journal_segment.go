@@ -136,6 +136,14 @@ func appendReserve(b []byte, id resID, account string, expires int64, holds []he
 	return endRecord(b, start)
 }
 
+// appendLive writes a reservation as it was read, with its present expiry.
+func appendLive(b []byte, id resID, r liveReservation) []byte {
+	b, start := beginRecord(b, recordReserve)
+	b = appendID(b, id)
+	b = binary.LittleEndian.AppendUint64(b, uint64(r.expires))
+	return endRecord(append(b, r.rest...), start)
+}
+
 func appendExtend(b []byte, id resID, expires int64) []byte {
 	b, start := beginRecord(b, recordExtend)
 	b = appendID(b, id)
