@@ -28,7 +28,7 @@ type VerifiedRows struct {
 
 // LedgerFault is one thing that is not as the lines say.
 type LedgerFault struct {
-	Kind     string `json:"kind" enum:"missing_line,unreadable,line_hash,double_event,event_row,correction_row,index_row,budget_used,usage_row,statement,ledger_mark,foreign_account"`
+	Kind     string `json:"kind" enum:"missing_line,unreadable,line_hash,double_event,price_terms,event_row,correction_row,index_row,budget_used,usage_row,statement,ledger_mark,foreign_account"`
 	Seq      uint64 `json:"seq"`      // of the line; 0: it is no line's
 	EventID  string `json:"event_id"` // empty: it is no event's
 	Where    string `json:"where"`    // which row

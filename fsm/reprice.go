@@ -47,21 +47,31 @@ func (m *Machine) Reprice(account, event string, version uint64) (*Repricing, er
 		r.Why = "its model has no price"
 		return r, nil
 	}
-	var q price.Quantities
+	var nano int64
 	m.View(func(v *View) {
-		for _, u := range counts {
-			if kind := price.UsageOf([]byte(u.Capability)); kind != 0 {
-				q.Set(kind, u.Amount, v.Capability(u.Capability).Decimals)
-			}
-		}
+		decimals := func(id string) uint8 { return v.Capability(id).Decimals }
+		nano, err = priceUsage(model, e.Tier, counts, decimals, r.Pricing)
 	})
-	q.SetUnsplit(amountOf(counts, CapTokens))
-	nano, complete, err := model.Cost(q, e.Tier, &r.Pricing.Terms)
 	if err != nil || nano > MaxAmount {
 		return nil, conflict("event %q would cost more than an event may", event)
 	}
-	r.To, r.Pricing.Model, r.Pricing.Unpriced = nano, model.Name, !complete
+	r.To = nano
 	return r, nil
+}
+
+// priceUsage computes what usage costs, and says in p by what, over its terms. It has derived amounts in it; decimals
+// are asked of capabilities that have prices. The error is price.ErrTooLarge.
+func priceUsage(m *price.Model, tier price.Tier, usage []Quantity, decimals func(capability string) uint8, p *Pricing) (nano int64, err error) {
+	var q price.Quantities
+	for _, u := range usage {
+		if kind := price.UsageOf([]byte(u.Capability)); kind != 0 {
+			q.Set(kind, u.Amount, decimals(u.Capability))
+		}
+	}
+	q.SetUnsplit(amountOf(usage, CapTokens))
+	nano, complete, err := m.Cost(q, tier, &p.Terms)
+	p.Model, p.Unpriced = m.Name, !complete
+	return nano, err
 }
 
 // modelPrices finds the prices of an event's model, nil if it has none.

@@ -12,6 +12,7 @@ import (
 // VerifyLedger recomputes from an account's ledger lines everything that is derived from them, and compares:
 //
 //	chain        every number is there once, and each line has the hash of itself and the one before
+//	prices       the terms and the usd of each event, by the version of the price book that it names
 //	events       each event id points at its line, and nothing points at a line that is not there; corrections too
 //	index        each block of lines stands under the values of its lines, and under no others (ledger_index.go)
 //	budgets      used is what the lines charged, what a backfill counted, and what was forfeited
@@ -34,6 +35,7 @@ const (
 	FaultDouble     = "double_event"    // two lines record one event
 	FaultEvent      = "event_row"       // the row that makes the event count once
 	FaultCorrection = "correction_row"  // the rows of a correction
+	FaultPrice      = "price_terms"     // the cost of an event, by the price version that it names
 	FaultIndex      = "index_row"       // a row of the ledger's index
 	FaultBudget     = "budget_used"     // a budget's used
 	FaultSum        = "usage_row"       // a sum of usage
@@ -219,7 +221,7 @@ func (v *verifier) run() error {
 func (v *verifier) first() ([]sumRange, error) {
 	v.budgets.begin(0)
 	v.sums.beginPrints()
-	lines, rows := newLineCheck(v), newRowCheck(v)
+	lines, rows, prices := newLineCheck(v), newRowCheck(v), newPriceCheck(v)
 	blocks, err := newBlockCheck(v, rows)
 	if err != nil {
 		return nil, err
@@ -227,7 +229,7 @@ func (v *verifier) first() ([]sumRange, error) {
 	history := &historyCheck{v: v, rows: rows}
 	err = v.eachLine(lines.unreadable, func(seq uint64, l *LedgerLine) error {
 		lines.line(seq, l)
-		return errors.Join(blocks.add(seq, l), history.line(seq, l), v.budgets.line(l), v.sums.line(l))
+		return errors.Join(prices.line(seq, l), blocks.add(seq, l), history.line(seq, l), v.budgets.line(l), v.sums.line(l))
 	})
 	if err == nil {
 		v.out.Head = lines.prev

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -20,6 +21,9 @@ func keysOf[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }
 // Usage adds, and a correction adds its difference but never goes below zero, as txn.charge does. The charges stand
 // in the lines. A backfill counted the lines before the entry that made the assignment which name its
 // entity, in the present period. Budgets of assignments that are gone are gone with them.
+//
+// Forfeited is what entries since the chain forfeited. What earlier ones did stands in used alone, so a budget that used more than its
+// lines say cannot be told from a wrong one if something was forfeited in its period then: it is unchecked.
 type budgetCheck struct {
 	v      *verifier
 	passes int
@@ -28,6 +32,10 @@ type budgetCheck struct {
 	assignments map[uint64]*checkedAssignment   // of this pass
 	backfilled  map[string][]*checkedAssignment // of those, by entity
 	used        map[BudgetKey]*checkedBudget
+
+	chained   uint64  // log index of the first line of the chain; 0: there is none
+	forfeits  []int64 // times of those before it, ascending
+	forfeited bool    // forfeits are known
 }
 
 type checkedAssignment struct {
@@ -125,6 +133,9 @@ func (c *budgetCheck) line(l *LedgerLine) error {
 	if len(c.backfilled) > 0 {
 		c.count(l)
 	}
+	if c.chained == 0 && l.Hash != [32]byte{} {
+		c.chained = l.Index
+	}
 	for i := range l.Event.Lines {
 		charge := &l.Event.Lines[i]
 		if c.assignments[charge.Budget.Assignment] == nil {
@@ -184,9 +195,9 @@ func (c *budgetCheck) compare() error {
 				v.fault(LedgerFault{Kind: FaultUnreadable, Where: fmt.Sprintf("a budget of assignment %s of %q", a.ID, a.Entity), Found: err.Error()})
 				return true, v.step()
 			}
-			c.one(a, &b)
+			err := c.one(a, &b)
 			delete(c.used, b.Key)
-			return true, v.step()
+			return true, errors.Join(err, v.step())
 		})
 		if err != nil {
 			return err
@@ -209,7 +220,7 @@ func (v *verifier) unsureBudgets() int64 {
 }
 
 // one compares one budget.
-func (c *budgetCheck) one(a *checkedAssignment, b *Budget) {
+func (c *budgetCheck) one(a *checkedAssignment, b *Budget) error {
 	v := c.v
 	want := checkedBudget{}
 	if x := c.used[b.Key]; x != nil {
@@ -218,12 +229,59 @@ func (c *budgetCheck) one(a *checkedAssignment, b *Budget) {
 	used := satAdd(want.used, b.Forfeited)
 	if b.Key.Start <= v.unsureBudgets() || want.clamped && b.Forfeited != 0 {
 		v.out.UncheckedBudgets++
-		return
+		return nil
+	}
+	if b.Used > used {
+		switch forfeited, err := c.forfeitedIn(a, b.Key.Start); {
+		case err != nil:
+			return err
+		case forfeited:
+			v.out.UncheckedBudgets++
+			return nil
+		}
 	}
 	v.out.Budgets++
 	if b.Used != used {
 		v.fault(LedgerFault{Kind: FaultBudget, Where: a.name(b.Key.Start), Want: fmt.Sprintf("used %d", used), Found: fmt.Sprintf("used %d", b.Used)})
 	}
+	return nil
+}
+
+// forfeitedIn reports whether leases were forfeited as spent before the chain and before a period of an assignment ended.
+func (c *budgetCheck) forfeitedIn(a *checkedAssignment, start int64) (bool, error) {
+	if !c.forfeited {
+		if err := c.readForfeits(); err != nil {
+			return false, err
+		}
+		c.forfeited = true
+	}
+	_, end := a.Cadence.Period(start)
+	i, _ := slices.BinarySearch(c.forfeits, max(start-MaxFuture.Milliseconds(), a.CreatedAt))
+	return i < len(c.forfeits) && c.forfeits[i] < end, nil
+}
+
+// readForfeits reads from the audit trail when leases were forfeited as spent before the chain.
+func (c *budgetCheck) readForfeits() error {
+	v := c.v
+	return v.scan(auditKey(0), []byte{tableAudit + 1}, false, func(_, value []byte) (bool, error) {
+		var e AuditEntry
+		if decodeValue(value, &e) != nil || c.chained != 0 && e.Index >= c.chained {
+			return false, nil
+		}
+		var forfeit forfeitDocument
+		var restore restoreDocument
+		switch e.Action {
+		case actionNodeForfeit:
+			if json.Unmarshal(e.To, &forfeit) == nil && forfeit.Charge {
+				c.forfeits = append(c.forfeits, e.At)
+			}
+		case actionClusterRestore:
+			if json.Unmarshal(e.To, &restore) == nil && restore.InDoubt == DoubtCharged.String() {
+				c.forfeits = append(c.forfeits, e.At)
+			}
+		}
+		return true, v.step()
+	})
 }
 
 // name says which budget of an assignment is meant.
