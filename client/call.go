@@ -57,6 +57,7 @@ type request struct {
 	safety       safety
 	tryTimeout   time.Duration
 	timeout      time.Duration
+	ingests      bool // a node has a bound of its own for these, and they can wait
 	deletes      bool // a 404 to a retry means that a try whose answer was lost had done it
 	// read decodes a good answer; nil: it is not looked at. An answer that it refuses, because it cannot be one to
 	// this request, is a lost answer.
@@ -126,7 +127,10 @@ func (c *caller) do(ctx context.Context, r *request) error {
 	var last failure
 	try := 0
 	for try < c.maxTries {
-		e, rest, fresh := c.pool.pick(tried)
+		e, rest, fresh := c.pool.pick(tried, r.ingests)
+		if try == 0 && r.ingests {
+			c.pause(ctx, rest, true, try) // every node has asked for a rest; one that does not fit is not awaited
+		}
 		if try > 0 {
 			if !c.pause(ctx, rest, fresh, try) || !c.budget.spend() {
 				c.pool.abandoned(e)
@@ -170,11 +174,11 @@ func retryable(s safety, f *failure, lost int) bool {
 	}
 }
 
-// pause waits before a retry: as long as the node asked, or, on a node that this call has
-// tried before, a backoff. An untried node is asked at once. It reports false
+// pause waits before a retry: as long as the node asked and up to a quarter longer, so that those
+// it turned away do not all come back at once; or, on a node that this call has tried before, a backoff. An untried node is asked at once. It reports false
 // if ctx ends first, without waiting for that.
 func (c *caller) pause(ctx context.Context, rest time.Duration, fresh bool, try int) bool {
-	wait := rest
+	wait := spread(rest)
 	if !fresh {
 		wait = max(wait, backoff(retryDelayMin, retryDelayMax, try-1))
 	}
@@ -274,7 +278,7 @@ func (c *caller) judge(e *endpoint, r *request, resp *http.Response, a *answer) 
 	case resp.StatusCode == http.StatusTooManyRequests:
 		f.turned = true
 		f.after = retryAfter(resp.Header, defaultRest)
-		c.pool.resting(e, f.after)
+		c.pool.resting(e, f.after, r.ingests)
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		// On the data plane nothing was done. A control-plane write may have been proposed.
 		f.turned = c.dataPlane

@@ -166,7 +166,7 @@ func (c *Client) ingest(ctx context.Context, encoded [][]byte, query string) (*I
 	var resp *IngestResponse
 	err := c.caller.do(ctx, &request{
 		method: http.MethodPost, path: "/v1/ingest" + query, body: enc.events(encoded), contentType: enc.contentType(),
-		accept: enc.accept(), safety: repeatable, tryTimeout: c.opts.IngestTryTimeout, timeout: c.opts.IngestTimeout,
+		accept: enc.accept(), safety: repeatable, ingests: true, tryTimeout: c.opts.IngestTryTimeout, timeout: c.opts.IngestTimeout,
 		read: func(a *answer) error {
 			resp = new(IngestResponse)
 			if err := unmarshal(a.contentType, a.body, resp); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,56 @@ func TestOverloadedNodeIsLeftAloneForAsLongAsItSays(t *testing.T) {
 	}
 	if took := time.Since(start); took < time.Second {
 		t.Errorf("came back after %v, it said 1 s", took)
+	}
+}
+
+func TestANodeThatTakesNoIngestsIsAskedToDecide(t *testing.T) {
+	_, nodes := newFakeCluster(t, 2)
+	var decided [2]atomic.Int64
+	for i, n := range nodes {
+		n.misbehave(func(path string) fault {
+			if path == "/v1/ingest" {
+				return fault{status: 429, retryAfter: "20"}
+			}
+			decided[i].Add(1)
+			return fault{delay: time.Duration(i) * 20 * time.Millisecond} // the first one is cheaper
+		})
+	}
+	c := newClient(t, nodes[:1], nil)
+	if _, err := c.Ingest(t.Context(), []client.Event{event("e")}); !errors.Is(err, client.ErrOverloaded) {
+		t.Fatal(err)
+	}
+	c = newClient(t, nodes, nil)
+	for i := range 2 { // one rests, then both
+		if _, err := c.Ingest(t.Context(), []client.Event{event(fmt.Sprint(i))}); !errors.Is(err, client.ErrOverloaded) {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		if _, err := c.Check(t.Context(), oneCall); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if decided[0].Load() < 5 {
+		t.Errorf("%d of 10 checks went to the node that decides sooner", decided[0].Load())
+	}
+}
+
+func TestAnIngestWaitsForTheRestThatAnotherWasAskedFor(t *testing.T) {
+	_, nodes := newFakeCluster(t, 1)
+	nodes[0].misbehave(atFirst(1, fault{status: 429, retryAfter: "1"}))
+	c := newClient(t, nodes, nil)
+	hasty, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err := c.Ingest(hasty, []client.Event{event("a")}); !errors.Is(err, client.ErrOverloaded) {
+		t.Fatal(err) // it does not wait for what its context does not allow
+	}
+	start := time.Now()
+	if _, err := c.Ingest(t.Context(), []client.Event{event("b")}); err != nil {
+		t.Fatal(err)
+	}
+	if took, calls := time.Since(start), nodes[0].calls.Load(); took < 900*time.Millisecond || calls != 2 {
+		t.Errorf("after %v and %d requests: the node had asked for 1 s", took, calls)
 	}
 }
 

@@ -55,7 +55,8 @@
 //     cluster's verbs only if the request provably never arrived.
 //
 // A 503 is retried at once on another node: it says that this node cannot
-// decide. A 429 leaves its node alone for as long as it says. Otherwise an endpoint is tried
+// decide. A 429 leaves its node alone for as long as it says and up to a quarter longer; one to an ingest
+// does so with ingests only, of which none is sent meanwhile if every node has asked for a rest. Otherwise an endpoint is tried
 // again after a backoff with jitter. All retries of a Client together stay below a fifth of its
 // calls (after a burst of 20), so that it does not bury a cluster that is down.
 //

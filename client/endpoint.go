@@ -28,7 +28,15 @@ type endpoint struct {
 	out       bool      // not used while others can be, until it is seen ready
 	outUntil  time.Time // when it may be tried or probed again
 	probing   bool      // a goroutine looks at /readyz
-	restUntil time.Time // it said it is overloaded
+	restUntil [2]time.Time // it said it is overloaded: with ingests, with anything else
+}
+
+// restOf is the index in restUntil. A node whose disks are behind still decides.
+func restOf(ingest bool) int {
+	if ingest {
+		return 0
+	}
+	return 1
 }
 
 // attempts is the set of endpoints that one call has tried.
@@ -79,14 +87,14 @@ func (p *pool) close() {
 // endpoints that this call has not tried, are not out and not resting; of those,
 // the cheaper of two drawn at random, so that many clients do not herd. When all
 // are out it still picks one: they may be back before a probe knows. rest is how
-// long the picked one has asked to be left alone. fresh tells whether the call had not tried it.
-func (p *pool) pick(tried attempts) (e *endpoint, rest time.Duration, fresh bool) {
+// long the picked one has asked to be left alone with such a call. fresh tells whether the call had not tried it.
+func (p *pool) pick(tried attempts, ingest bool) (e *endpoint, rest time.Duration, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	best, bestRank := make([]*endpoint, 0, 8), math.MaxInt
 	for _, e := range p.endpoints {
-		r := e.rank(now, tried&e.bit != 0, p.probe)
+		r := e.rank(now, tried&e.bit != 0, p.probe, ingest)
 		if r < bestRank {
 			best, bestRank = best[:0], r
 		}
@@ -96,13 +104,13 @@ func (p *pool) pick(tried attempts) (e *endpoint, rest time.Duration, fresh bool
 	}
 	e = cheaperOfTwo(best, now)
 	e.inflight++
-	return e, max(0, e.restUntil.Sub(now)), tried&e.bit == 0
+	return e, max(0, e.restUntil[restOf(ingest)].Sub(now)), tried&e.bit == 0
 }
 
 // rank is lower for endpoints to prefer.
-func (e *endpoint) rank(now time.Time, tried, probe bool) int {
+func (e *endpoint) rank(now time.Time, tried, probe, ingest bool) int {
 	r := 0
-	if e.restUntil.After(now) {
+	if e.restUntil[restOf(ingest)].After(now) {
 		r += 4
 	}
 	if tried {
@@ -161,13 +169,13 @@ func (p *pool) verdict(e *endpoint) {
 	e.out = false
 }
 
-// resting records that the endpoint asked to be left alone for a while.
-func (p *pool) resting(e *endpoint, d time.Duration) {
+// resting records that the endpoint asked to be left alone for a while, with ingests or with anything else.
+func (p *pool) resting(e *endpoint, d time.Duration, ingest bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e.inflight--
 	e.failures = 0
-	e.restUntil = time.Now().Add(d)
+	e.restUntil[restOf(ingest)] = time.Now().Add(d)
 }
 
 // suspect takes the endpoint out. dead: it did not answer, so each such failure
@@ -247,6 +255,9 @@ func backoff(low, high time.Duration, n int) time.Duration {
 	}
 	return d/2 + rand.N(d/2+1)
 }
+
+// spread draws from d to a quarter more.
+func spread(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
 
 // sleep waits for d and reports whether ctx was still alive then.
 func sleep(ctx context.Context, d time.Duration) bool {

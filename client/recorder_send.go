@@ -117,7 +117,7 @@ func (r *Recorder) deliver(records []record) {
 			return
 		}
 		r.failed(err, len(records))
-		if !sleep(r.ctx, max(backoff(resendMin, resendMax, try-1), comeBack(err))) {
+		if !sleep(r.ctx, max(backoff(resendMin, resendMax, try-1), spread(comeBack(err)))) {
 			r.giveUp(records)
 			return
 		}

@@ -14,7 +14,7 @@ func (c *caller) stream(ctx context.Context, r *request) (*http.Response, error)
 	var tried attempts
 	var last error
 	for try := 1; try <= c.maxTries; try++ {
-		e, rest, fresh := c.pool.pick(tried)
+		e, rest, fresh := c.pool.pick(tried, r.ingests)
 		if try > 1 && (!c.pause(ctx, rest, fresh, try-1) || !c.budget.spend()) {
 			c.pool.abandoned(e)
 			break
