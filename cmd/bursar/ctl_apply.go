@@ -22,7 +22,9 @@ const (
 // applyCmd upserts what a file lists. Applying it again changes nothing; what it
 // does not list stays as it is.
 type applyCmd struct {
-	File string `short:"f" required:"" help:"YAML or JSON with entity_types, capabilities and accounts; - reads standard input." placeholder:"FILE"`
+	File     string `short:"f" required:"" help:"YAML or JSON with entity_types, capabilities and accounts, or a file of lines (.ndjson, .jsonl) of any size; - reads standard input." placeholder:"FILE"`
+	Lines    bool   `help:"The file is one of lines, whatever its name is."`
+	FromLine int    `help:"Of a file of lines: write from this line on, as a run that was cut off said." default:"1" placeholder:"N"`
 	adminFlags
 }
 
@@ -41,6 +43,14 @@ func (*applyCmd) Help() string {
         - {id: team-a, type: team}
       assignments:
         - {entity: team-a, capability: usd, limit: 250.00, cadence: month, enforcement: hard}
+
+A file of lines has one JSON object a line and may be of any size. Parents come before their children or at most some
+hundred lines after; entities and assignments belong to the account named last. Applying it again changes nothing:
+
+  {"entity_type": {"id": "team"}}
+  {"account": {"id": "acme", "name": "Acme"}}
+  {"entity": {"id": "team-a", "type": "team"}}
+  {"assignment": {"entity": "team-a", "capability": "usd", "limit": 250.00, "cadence": "month"}}
 `
 }
 
@@ -52,43 +62,43 @@ type configuration struct {
 }
 
 type entityTypeSpec struct {
-	ID      string   `yaml:"id"`
-	Name    string   `yaml:"name"`
-	Parents []string `yaml:"parents"`
+	ID      string   `yaml:"id" json:"id"`
+	Name    string   `yaml:"name" json:"name"`
+	Parents []string `yaml:"parents" json:"parents"`
 }
 
 type capabilitySpec struct {
-	ID       string `yaml:"id"`
-	Unit     string `yaml:"unit"`
-	Decimals int    `yaml:"decimals"`
+	ID       string `yaml:"id" json:"id"`
+	Unit     string `yaml:"unit" json:"unit"`
+	Decimals int    `yaml:"decimals" json:"decimals"`
 }
 
 type accountSpec struct {
-	ID          string           `yaml:"id"`
-	Name        string           `yaml:"name"`
-	Timezone    string           `yaml:"timezone"`
-	Entities    []entitySpec     `yaml:"entities"`
-	Assignments []assignmentSpec `yaml:"assignments"`
+	ID          string           `yaml:"id" json:"id"`
+	Name        string           `yaml:"name" json:"name"`
+	Timezone    string           `yaml:"timezone" json:"timezone"`
+	Entities    []entitySpec     `yaml:"entities" json:"entities"`
+	Assignments []assignmentSpec `yaml:"assignments" json:"assignments"`
 }
 
 type entitySpec struct {
-	ID       string            `yaml:"id"`
-	Type     string            `yaml:"type"`
-	Parent   string            `yaml:"parent"`
-	Name     string            `yaml:"name"`
-	Metadata map[string]string `yaml:"metadata"`
+	ID       string            `yaml:"id" json:"id"`
+	Type     string            `yaml:"type" json:"type"`
+	Parent   string            `yaml:"parent" json:"parent"`
+	Name     string            `yaml:"name" json:"name"`
+	Metadata map[string]string `yaml:"metadata" json:"metadata"`
 }
 
 type assignmentSpec struct {
-	Entity          string      `yaml:"entity"`
-	Capability      string      `yaml:"capability"`
-	Limit           amountSpec  `yaml:"limit"`
-	Cadence         cadenceSpec `yaml:"cadence"`
-	Enforcement     string      `yaml:"enforcement"`
-	Mode            string      `yaml:"mode"`
-	Scope           []string    `yaml:"scope"`
-	AlertThresholds []int       `yaml:"alert_thresholds"`
-	Backfill        bool        `yaml:"backfill"`
+	Entity          string      `yaml:"entity" json:"entity"`
+	Capability      string      `yaml:"capability" json:"capability"`
+	Limit           amountSpec  `yaml:"limit" json:"limit"`
+	Cadence         cadenceSpec `yaml:"cadence" json:"cadence"`
+	Enforcement     string      `yaml:"enforcement" json:"enforcement"`
+	Mode            string      `yaml:"mode" json:"mode"`
+	Scope           []string    `yaml:"scope" json:"scope"`
+	AlertThresholds []int       `yaml:"alert_thresholds" json:"alert_thresholds"`
+	Backfill        bool        `yaml:"backfill" json:"backfill"`
 }
 
 // amountSpec is an amount as it is written in the file: 250.00 never becomes a float.
@@ -108,9 +118,9 @@ func (a *amountSpec) UnmarshalYAML(n *yaml.Node) error {
 
 // cadenceSpec is an object, or a bare word in UTC.
 type cadenceSpec struct {
-	Every    string     `yaml:"every"`
-	Timezone string     `yaml:"timezone"`
-	Anchor   *time.Time `yaml:"anchor"`
+	Every    string     `yaml:"every" json:"every"`
+	Timezone string     `yaml:"timezone" json:"timezone"`
+	Anchor   *time.Time `yaml:"anchor" json:"anchor"`
 }
 
 // UnmarshalYAML accepts both.
@@ -128,22 +138,46 @@ func (c *cadenceSpec) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*object)(c))
 }
 
+// Validate implements kong's hook.
+func (c *applyCmd) Validate() error {
+	switch c.Lines = c.Lines || isLines(c.File); {
+	case c.FromLine < 1:
+		return fmt.Errorf("--from-line %d: lines are counted from 1", c.FromLine)
+	case c.FromLine > 1 && !c.Lines:
+		return errors.New("--from-line is for a file of lines (.ndjson, .jsonl or --lines)")
+	}
+	return nil
+}
+
 func (c *applyCmd) Run(ctx context.Context, k *kong.Context) error {
+	if c.Lines {
+		return c.runLines(ctx, k)
+	}
 	file, err := readConfiguration(c.File)
 	if err != nil {
 		return usageError{fmt.Errorf("--file %s: %w", c.File, err)}
 	}
 	return c.with(k, func(s *session) error {
 		done := &applied{}
-		err := file.apply(ctx, s, done)
-		if err != nil {
-			return fmt.Errorf("%w\n%s", err, done)
-		}
-		if s.format == outputJSON {
-			return writeJSON(s.out, done)
-		}
-		_, err = fmt.Fprintln(s.out, done)
+		return done.report(s, file.apply(ctx, s, done))
+	})
+}
+
+func (c *applyCmd) runLines(ctx context.Context, k *kong.Context) error {
+	in, err := openInput(c.File)
+	if err != nil {
 		return err
+	}
+	defer in.Close()
+	return c.with(k, func(s *session) error {
+		live := newProgress(k.Stderr)
+		done := &applied{}
+		err := applyLines(ctx, s, in, c.FromLine, live, done)
+		live.done()
+		if err != nil {
+			err = fmt.Errorf("--file %s: %w", c.File, err)
+		}
+		return done.report(s, err)
 	})
 }
 
@@ -179,6 +213,18 @@ type applied struct {
 	Accounts     int `json:"accounts"`
 	Entities     int `json:"entities"`
 	Assignments  int `json:"assignments"`
+}
+
+// report prints what has been written, or adds it to what went wrong.
+func (a *applied) report(s *session, err error) error {
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, a)
+	}
+	if s.format == outputJSON {
+		return writeJSON(s.out, a)
+	}
+	_, err = fmt.Fprintln(s.out, a)
+	return err
 }
 
 func (a *applied) String() string {
@@ -241,21 +287,32 @@ func (a *accountSpec) apply(ctx context.Context, s *session, done *applied) erro
 // assignments reads the amounts before anything of the account is written.
 func (a *accountSpec) assignments(ctx context.Context, s *session) ([]client.Assignment, error) {
 	out := make([]client.Assignment, len(a.Assignments))
-	for i, spec := range a.Assignments {
-		c, err := s.capability(ctx, spec.Capability)
-		if err != nil {
+	for i := range a.Assignments {
+		var err error
+		if out[i], err = a.Assignments[i].wire(ctx, s); err != nil {
 			return nil, err
-		}
-		limit, err := parseLimit(spec.Limit.text, c.Decimals)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("assignment of %s to %s: limit: line %d: %w", spec.Capability, spec.Entity, spec.Limit.line, err)}
-		}
-		out[i] = client.Assignment{
-			Entity: spec.Entity, Capability: spec.Capability, Limit: limit, Cadence: client.Cadence(spec.Cadence),
-			Enforcement: spec.Enforcement, Mode: spec.Mode, Scope: spec.Scope, AlertThresholds: spec.AlertThresholds, Backfill: spec.Backfill,
 		}
 	}
 	return out, nil
+}
+
+func (spec *assignmentSpec) wire(ctx context.Context, s *session) (client.Assignment, error) {
+	c, err := s.capability(ctx, spec.Capability)
+	if err != nil {
+		return client.Assignment{}, err
+	}
+	limit, err := parseLimit(spec.Limit.text, c.Decimals)
+	if err != nil {
+		line := ""
+		if spec.Limit.line > 0 {
+			line = fmt.Sprintf("line %d: ", spec.Limit.line)
+		}
+		return client.Assignment{}, usageError{fmt.Errorf("assignment of %s to %s: limit: %s%w", spec.Capability, spec.Entity, line, err)}
+	}
+	return client.Assignment{
+		Entity: spec.Entity, Capability: spec.Capability, Limit: limit, Cadence: client.Cadence(spec.Cadence),
+		Enforcement: spec.Enforcement, Mode: spec.Mode, Scope: spec.Scope, AlertThresholds: spec.AlertThresholds, Backfill: spec.Backfill,
+	}, nil
 }
 
 func (t entityTypeSpec) wire() client.EntityType {

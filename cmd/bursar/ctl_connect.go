@@ -118,13 +118,7 @@ func withScheme(endpoints []string) []string {
 // capability returns how amounts of id are written. Built-in ones are known;
 // the others are read from the cluster, once.
 func (s *session) capability(ctx context.Context, id string) (client.Capability, error) {
-	if s.caps == nil {
-		s.caps = make(map[string]client.Capability)
-		for _, c := range fsm.Builtins() {
-			s.caps[c.ID] = client.Capability{ID: c.ID, Unit: c.Unit, Decimals: int(c.Decimals), Builtin: true}
-		}
-	}
-	if c, ok := s.caps[id]; ok {
+	if c, ok := s.known()[id]; ok {
 		return c, nil
 	}
 	all, err := client.Collect(s.Capabilities(ctx))
@@ -139,6 +133,17 @@ func (s *session) capability(ctx context.Context, id string) (client.Capability,
 	}
 	known := strings.Join(slices.Sorted(maps.Keys(s.caps)), ", ")
 	return client.Capability{}, usageError{fmt.Errorf("there is no capability %s; there are %s", id, known)}
+}
+
+// known returns the capabilities that capability does not ask for.
+func (s *session) known() map[string]client.Capability {
+	if s.caps == nil {
+		s.caps = make(map[string]client.Capability)
+		for _, c := range fsm.Builtins() {
+			s.caps[c.ID] = client.Capability{ID: c.ID, Unit: c.Unit, Decimals: int(c.Decimals), Builtin: true}
+		}
+	}
+	return s.caps
 }
 
 // decimals is capability for output: one that has gone is shown in its smallest unit.
