@@ -19,11 +19,15 @@ import (
 // The limits of a statement.
 const (
 	MaxStatementRows  = 10_000              // of usage and adjustments together
-	MaxStatementBytes = 4 << 20             // of an encoded statement
+	MaxStatementBytes = 4 << 20             // of an encoded statement's rows
 	MaxReasonRows     = 1_000               // adjustments are told apart by their reasons up to so many
 	DefaultCloseLag   = 24 * time.Hour      // see InvoiceSettings.CloseLagMS
 	MaxCloseLag       = 31 * 24 * time.Hour // the same
 )
+
+// maxStatementAmounts is how many amounts there may be in the rows of a statement that is being added up: an encoded Quantity has
+// at least eight bytes, so one with more is beyond MaxStatementBytes in any case.
+const maxStatementAmounts = MaxStatementBytes / 8
 
 // AdjustmentLate is the kind of an adjustment that is usage of a month finalized before it
 // arrived. The other kinds are those of the lines: KindVoid, KindAdjust and KindReprice.
@@ -139,6 +143,25 @@ func MonthOf(timezone, month string) (from, to int64, err error) {
 func monthAt(timezone string, at int64) (month string, from, to int64) {
 	from, to = Cadence{Every: EveryMonth, Timezone: timezone}.Period(at)
 	return time.UnixMilli(from + 14*dayMS).UTC().Format(monthOnly), from, to
+}
+
+// checkSize refuses rows that are too many or too long to be stored. Other errors are of the encoding.
+func (r *StatementRows) checkSize() error {
+	if n := len(r.Usage) + len(r.Adjustments); n > MaxStatementRows {
+		err := tooLarge("the statement has more than %d rows", MaxStatementRows)
+		err.Numbers["rows"] = int64(n)
+		return err
+	}
+	data, err := encodeValue(r)
+	if err != nil {
+		return err
+	}
+	if len(data) > MaxStatementBytes {
+		err := tooLarge("the statement's rows have more than %d bytes", MaxStatementBytes)
+		err.Numbers["bytes"] = int64(len(data))
+		return err
+	}
+	return nil
 }
 
 // total returns the statement's total of a capability, or nil.

@@ -1,6 +1,9 @@
 package fsm
 
-import "encoding/hex"
+import (
+	"encoding/hex"
+	"errors"
+)
 
 // FinalizeStatement makes a draft the statement of its month, for good. The node that drafted it read the
 // ledger up to Head.Through; applying adds up nothing. What settles between the draft and this entry has a
@@ -118,18 +121,12 @@ func outOfTurn(timezone string, latest *StatementHead, asked string) *Error {
 
 // checkStatementContent bounds what is stored, and refuses a statement whose totals are not the sums of its rows.
 func (t *txn) checkStatementContent(c *FinalizeStatement, previous *StatementHead) *Error {
-	if n := len(c.Rows.Usage) + len(c.Rows.Adjustments); n > MaxStatementRows {
-		return &Error{Code: CodeTooLarge, Message: "the statement has too many rows", Numbers: map[string]int64{"rows": int64(n), "limit": MaxStatementRows}}
-	}
-	data, err := encodeValue(&c.Rows)
-	if err != nil {
+	if err := c.Rows.checkSize(); err != nil {
+		if refused, ok := errors.AsType[*Error](err); ok {
+			return refused
+		}
 		t.fail(err)
 		return nil
-	}
-	if len(data) > MaxStatementBytes {
-		err := conflict("the statement has %d bytes, at most %d are allowed; choose a coarser layout: another entity_type, a smaller depth, or merge_models", len(data), MaxStatementBytes)
-		err.Code, err.Numbers = CodeTooLarge, map[string]int64{"bytes": int64(len(data)), "limit": MaxStatementBytes}
-		return err
 	}
 	var usage, adjustments rollup
 	for i := range c.Rows.Usage {

@@ -23,7 +23,7 @@ const draftPage = MaxPage
 // chain, or any range as long as there is no chain, is drafted as it would be finalized; other ranges are loose: just their lines.
 //
 // It reads every line of the range, from one consistent point, without holding up what is applied; ctx ends it. Errors: *Error
-// with CodeNotFound without the account, CodeInvalid, CodeTooLarge for more than MaxStatementRows,
+// with CodeNotFound without the account, CodeInvalid, CodeTooLarge for more than MaxStatementRows or MaxStatementBytes,
 // CodeConflict for a sum beyond int64, or if there is no line and no range.
 func (m *Machine) DraftStatement(ctx context.Context, account string, q StatementQuery) (*Statement, error) {
 	d, err := m.pinDraft(account)
@@ -113,10 +113,14 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 		return nil, err
 	}
 	out, err := sum.finish(opening)
-	if err == nil {
-		d.m.name(out)
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	d.m.name(out)
+	if err := out.checkSize(); err != nil { // with the names; what could not be stored is not proposed
+		return nil, err
+	}
+	return out, nil
 }
 
 // kept refuses a range of which lines have been dropped. Those of a draft that continues the chain are not: only

@@ -18,6 +18,7 @@ type StatementSum struct {
 	period   stretch // the month that was looked up last
 	rows     map[rowKey]*rowSum
 	adjusted int  // rows of adjustments
+	amounts  int  // of rows, but for those of adjustments while these are told apart by reasons, of which there are few
 	reasons  bool // adjustments are told apart by their reasons
 	opening  rollup
 	lines    StatementLines
@@ -94,7 +95,7 @@ func (s *StatementSum) Add(l *LedgerLine) error {
 	}
 	s.last = l.Seq
 	e := &l.Event
-	if !s.wants(l) {
+	if !s.wants(l) || s.tooLarge != nil { // memory stays bounded while the caller notices
 		return nil
 	}
 	s.digest(l)
@@ -107,8 +108,15 @@ func (s *StatementSum) Add(l *LedgerLine) error {
 	if row == nil {
 		row = s.newRow(k)
 	}
+	before := len(row.sums)
 	row.count(l)
 	row.lines++
+	if k.kind == "" || !s.reasons {
+		s.amounts += len(row.sums) - before
+	}
+	if s.amounts > maxStatementAmounts && s.tooLarge == nil {
+		s.tooLarge = tooLarge("the statement would have more than %d amounts in its rows", maxStatementAmounts)
+	}
 	return nil
 }
 
@@ -186,16 +194,18 @@ func (s *StatementSum) newRow(k rowKey) *rowSum {
 		row = s.rows[k]
 	}
 	if len(s.rows) > MaxStatementRows && s.tooLarge == nil {
-		s.tooLarge = &Error{
-			Code:    CodeTooLarge,
-			Message: fmt.Sprintf("the statement would have more than %d rows; choose a coarser layout: another entity_type, a smaller depth, or merge_models", MaxStatementRows),
-			Numbers: map[string]int64{"limit": MaxStatementRows},
-		}
-	}
-	if s.tooLarge != nil {
-		delete(s.rows, k) // memory stays bounded while the caller notices
+		s.tooLarge = tooLarge("the statement would have more than %d rows", MaxStatementRows)
 	}
 	return row
+}
+
+// tooLarge refuses a statement that is beyond a limit, which the format names.
+func tooLarge(format string, limit int) *Error {
+	return &Error{
+		Code:    CodeTooLarge,
+		Message: fmt.Sprintf(format, limit) + "; choose a coarser layout: another entity_type, a smaller depth, or merge_models",
+		Numbers: map[string]int64{"limit": int64(limit)},
+	}
 }
 
 func (s *StatementSum) forgetReasons() {
@@ -210,11 +220,12 @@ func (s *StatementSum) forgetReasons() {
 		}
 		merged[k] = row
 	}
-	s.rows, s.adjusted = merged, 0
-	for k := range merged {
+	s.rows, s.adjusted, s.amounts = merged, 0, 0
+	for k, row := range merged {
 		if k.kind != "" {
 			s.adjusted++
 		}
+		s.amounts += len(row.sums)
 	}
 }
 

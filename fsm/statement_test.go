@@ -264,6 +264,7 @@ func TestARecomputationFindsWhatWasTouched(t *testing.T) {
 }
 
 func TestRowsAreBounded(t *testing.T) {
+	notShort(t)
 	line := func(seq uint64, kind, model, reason string) *LedgerLine {
 		return &LedgerLine{Seq: seq, Kind: kind, Reason: reason, Event: Event{Account: "acme", Chain: []string{"acme"}, Model: model, At: 5, Usage: []Quantity{{CapUSD, 1}}}}
 	}
@@ -295,6 +296,38 @@ func TestRowsAreBounded(t *testing.T) {
 	if s, err := fill(StatementLayout{}, MaxReasonRows+1, KindAdjust, reasons); err != nil || len(s.Adjustments) != 2 || s.totals(t) != MaxReasonRows+1 || s.Adjustments[0].Reason != "" {
 		t.Errorf("more reasons: %v", err)
 	}
+	wide := make([]Quantity, MaxCapabilities)
+	for i := range wide {
+		wide[i] = Quantity{fmt.Sprintf("c%03d", i), 1}
+	}
+	widen := func(kind string, rows int) (*StatementSum, error) {
+		s := newStatementSum(StatementHead{Account: "acme", From: 1, To: 10, Through: 1 << 40, Timezone: "UTC"}, StatementLayout{}.byDepth)
+		for i := range rows {
+			l := line(uint64(i+1), kind, fmt.Sprint("m", i), fmt.Sprint("r", i))
+			l.Event.Usage = wide
+			if err := s.Add(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := s.finish(nil)
+		return s, err
+	}
+	fit := maxStatementAmounts / MaxCapabilities
+	if _, err := widen(KindUsage, fit); err != nil {
+		t.Errorf("as many amounts as may be: %v", err)
+	}
+	if _, err := widen(KindAdjust, fit+2); err != nil {
+		t.Errorf("reasons that may yet be forgotten: %v", err)
+	}
+	for kind, rows := range map[string]int{KindUsage: fit + 2, KindAdjust: MaxReasonRows + 2} {
+		s, err := widen(kind, rows)
+		if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "amounts in its rows; choose a coarser layout") {
+			t.Errorf("%s with more amounts: %v", kind, err)
+		}
+		if len(s.rows) > MaxReasonRows+1 {
+			t.Errorf("%s: %d rows are kept of a statement that is too large", kind, len(s.rows))
+		}
+	}
 	s := newStatementSum(StatementHead{Account: "acme", From: 1, To: 10, Through: 99}, StatementLayout{}.byDepth)
 	for i := range 10 {
 		l := line(uint64(i+1), KindUsage, "", "")
@@ -306,6 +339,41 @@ func TestRowsAreBounded(t *testing.T) {
 	if _, err := s.finish(nil); !errors.Is(err, ErrConflict) {
 		t.Errorf("10 × 10^18: %v", err)
 	}
+}
+
+// A draft that could not be stored is refused before it is proposed, and one that can be is stored.
+func TestADraftIsBoundedInBytes(t *testing.T) {
+	notShort(t)
+	d := newAcme(t)
+	defer d.close()
+	usage := make([]Quantity, MaxCallUsage)
+	for i := range usage {
+		usage[i] = Quantity{fmt.Sprintf("%s%03d", strings.Repeat("c", MaxIDBytes-3), i), 1}
+	}
+	rows := MaxStatementBytes / (MaxCallUsage * MaxIDBytes) // at this many the names alone have MaxStatementBytes
+	settle := func(from, to int) {
+		part := Part{Node: 1}
+		for i := from; i < to; i++ {
+			e := Event{Account: "acme", ID: fmt.Sprint("e", i), Chain: []string{"acme"}, Model: fmt.Sprint("m", i), Usage: usage, At: ms(t, "2026-09-10T00:00:00Z"), ReceivedAt: d.now, Node: 1}
+			copy(e.Hash[:], e.ID)
+			part.Events = append(part.Events, e)
+		}
+		d.must(Reconcile{Parts: []Part{part}})
+	}
+	settle(0, rows*3/4)
+	fits := d.draft(t, StatementQuery{})
+	settle(rows*3/4, rows)
+	for name, q := range map[string]StatementQuery{
+		"to be finalized": {FinalizeAt: d.now},
+		"a preview":       {},
+		"a range":         {From: ms(t, "2026-09-10T00:00:00Z"), To: ms(t, "2026-09-11T00:00:00Z")},
+	} {
+		_, err := d.m.DraftStatement(context.Background(), "acme", q)
+		if refused, ok := errors.AsType[*Error](err); !ok || refused.Code != CodeTooLarge || refused.Numbers["bytes"] <= MaxStatementBytes || refused.Numbers["limit"] != MaxStatementBytes {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	d.must(finalize(fits))
 }
 
 // Lines that were written before their ledger was chained are covered by their content.
