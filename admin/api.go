@@ -91,6 +91,7 @@ func New(c Config) http.Handler {
 	a.retentionRoutes()
 	a.usageRoutes()
 	a.rejectedRoutes()
+	a.unattributedRoutes()
 	a.adjustmentRoutes()
 	a.statementRoutes()
 	a.invoiceRoutes()

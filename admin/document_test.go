@@ -45,6 +45,7 @@ var contract = []string{
 	"GET /v1/accounts/{account}/usage",
 	"GET /v1/accounts/{account}/rejected",
 	"GET /v1/rejected",
+	"GET /v1/accounts/{account}/unattributed",
 	"POST /v1/accounts/{account}/adjustments",
 	"POST /v1/accounts/{account}/adjustments/reprice",
 	"GET /v1/accounts/{account}/statements",

@@ -109,13 +109,7 @@ func (c *sumCheck) line(l *LedgerLine) error {
 	if c.prints == nil && (c.now.to == nil || c.over || e.At < c.now.first || e.At >= c.now.last) {
 		return nil
 	}
-	events := int64(0)
-	switch l.Kind {
-	case KindUsage:
-		events = 1
-	case KindVoid:
-		events = -1
-	}
+	events := l.counts()
 	if err := c.types(l); err != nil {
 		return err
 	}
@@ -165,10 +159,7 @@ func (c *sumCheck) add(bucket, dimension byte, start int64, value string, e *Eve
 		r = &rollup{}
 		c.rows[string(c.key)] = r
 	}
-	r.events += events
-	for _, q := range e.Usage {
-		r.add(q.Capability, q.Amount, events)
-	}
+	r.addEvent(e, events)
 }
 
 // types finds the types that the entities of a line's chain had when it was settled.

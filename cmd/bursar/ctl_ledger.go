@@ -14,13 +14,14 @@ import (
 )
 
 type ledgerCmd struct {
-	List     ledgerListCmd     `cmd:"" help:"List an account's ledger, newest first."`
-	Export   ledgerExportCmd   `cmd:"" help:"Write a ledger to a file: Parquet, CSV or NDJSON."`
-	Rejected ledgerRejectedCmd `cmd:"" help:"List events that were rejected and are in no ledger."`
-	Void     ledgerVoidCmd     `cmd:"" help:"Make an event count for nothing, by a new line."`
-	Adjust   ledgerAdjustCmd   `cmd:"" help:"Make an event count as other amounts, by a new line."`
-	Reprice  ledgerRepriceCmd  `cmd:"" help:"Price events anew, by new lines."`
-	Verify   ledgerVerifyCmd   `cmd:"" help:"Recompute balances, sums, statements and hashes from the lines, and name what differs."`
+	List         ledgerListCmd         `cmd:"" help:"List an account's ledger, newest first."`
+	Export       ledgerExportCmd       `cmd:"" help:"Write a ledger to a file: Parquet, CSV or NDJSON."`
+	Rejected     ledgerRejectedCmd     `cmd:"" help:"List events that were rejected and are in no ledger."`
+	Unattributed ledgerUnattributedCmd `cmd:"" help:"Add up events no entity of which was provisioned, by the entities that they named."`
+	Void         ledgerVoidCmd         `cmd:"" help:"Make an event count for nothing, by a new line."`
+	Adjust       ledgerAdjustCmd       `cmd:"" help:"Make an event count as other amounts, by a new line."`
+	Reprice      ledgerRepriceCmd      `cmd:"" help:"Price events anew, by new lines."`
+	Verify       ledgerVerifyCmd       `cmd:"" help:"Recompute balances, sums, statements and hashes from the lines, and name what differs."`
 }
 
 // ledgerListCmd shows lines. Its --output has the formats that the server streams, too.

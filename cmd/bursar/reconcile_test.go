@@ -189,6 +189,17 @@ func TestReconcileIsExactInEveryTimeZone(t *testing.T) {
 	if listed != len(doc.Items[0].Lines) {
 		t.Errorf("%q list %d lines, want %d", doc.Items[0].Ledger, listed, len(doc.Items[0].Lines))
 	}
+
+	stray := client.Event{ID: "evt-stray", Account: testAccount, Entities: []string{"stray"}, Usage: client.Usage{"requests": 3}}
+	if err := c.call(http.MethodPost, "http://"+c.nodes[0].http+"/v1/ingest", map[string]any{"events": []client.Event{stray}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if out := c.must("ledger", "unattributed", testAccount, "--admin", admin); !strings.Contains(out, "stray") || !strings.Contains(out, "requests=3") || !strings.Contains(out, "1 events: requests=3") {
+		t.Errorf("unattributed events are not added up:\n%s", out)
+	}
+	if out := c.must("ledger", "verify", testAccount, "--admin", admin); !strings.Contains(out, "sound") {
+		t.Errorf("verify says:\n%s", out)
+	}
 	if out := run(exitFailed, "--provider-csv", file, "--lines", "2"); !strings.Contains(out, "bursar ledger list acme --from "+wrong[0]) || !strings.Contains(out, "evt-") {
 		t.Errorf("the table does not lead to the lines:\n%s", out)
 	}
