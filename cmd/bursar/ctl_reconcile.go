@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -228,9 +230,15 @@ func (rc *comparison) ours(ctx context.Context) error {
 			return err
 		}
 	}
-	for start, end := range split {
+	return rc.split(ctx, split)
+}
+
+// split adds the lines of hours in which days of the provider begin, given as beginning → end.
+func (rc *comparison) split(ctx context.Context, hours map[int64]int64) error {
+	starts := slices.Sorted(maps.Keys(hours))
+	for _, start := range starts {
 		rc.progress.step("Reading the lines of %s", time.UnixMilli(start).UTC().Format(time.RFC3339))
-		f := client.LedgerFilter{Entity: rc.cmd.Entity, From: time.UnixMilli(start), To: time.UnixMilli(end)}
+		f := client.LedgerFilter{Entity: rc.cmd.Entity, From: time.UnixMilli(start), To: time.UnixMilli(hours[start])}
 		for l, err := range rc.StreamLedger(ctx, rc.cmd.Account, f) {
 			if err == nil {
 				err = rc.add(ctx, l.At.UnixMilli(), l.Model, l.Usage)
@@ -239,6 +247,20 @@ func (rc *comparison) ours(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if len(starts) == 0 {
+		return nil
+	}
+	// Asked after the lines were read: those that were dropped meanwhile are known of, too.
+	kept, err := rc.Retention(ctx, rc.cmd.Account)
+	if err != nil {
+		return err
+	}
+	if until := kept.DroppedUntil; until != nil && starts[0] <= until.UnixMilli() {
+		_, day := rc.sheet.Days.Day(starts[0])
+		return fmt.Errorf("%s begins within an hour of the account's time zone, and only that hour's lines say what was used before and what after: "+
+			"retention has dropped lines of events until %s; compare days after that, with --from",
+			rc.sheet.Days.Label(day), until.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
