@@ -94,9 +94,18 @@ type share struct {
 // check returns the conflict, if any, among the allocated assignments of the meters. Of
 // several it picks the same one on every replica.
 func (p prospect) check(meters map[meter]bool) *Error {
+	_, err := p.shares(meters)
+	return err
+}
+
+// shares is check that also returns what each parent would have given out, by meter.
+func (p prospect) shares(meters map[meter]bool) (map[meter]given, *Error) {
 	shares := map[uint64]*share{}
+	byMeter := map[meter]given{}
 	var orphan, above *Assignment
 	for m := range meters {
+		sums := given{}
+		byMeter[m] = sums
 		for _, a := range p.allocated(m) {
 			parent := p.carvedFrom(a)
 			if parent == nil || parent.Unlimited {
@@ -115,17 +124,18 @@ func (p prospect) check(meters map[meter]bool) *Error {
 			} else {
 				s.others = satAdd(s.others, a.Limit)
 			}
+			sums[parent.Num] = satAdd(sums[parent.Num], a.Limit)
 		}
 	}
 	if orphan != nil {
-		return orphaned(orphan, above)
+		return nil, orphaned(orphan, above)
 	}
 	for _, num := range slices.Sorted(maps.Keys(shares)) {
 		if s := shares[num]; satAdd(s.others, s.requested) > s.parent.Limit {
-			return s.overcommitted(p.tn)
+			return nil, s.overcommitted(p.tn)
 		}
 	}
-	return nil
+	return byMeter, nil
 }
 
 // allocated returns the allocated assignments of a meter on entities that are not archived, by number.

@@ -54,6 +54,7 @@ func (t *txn) unarchive(tn *tenant, e *Entity) *Error {
 
 // setArchived changes ArchivedBy from one value to another in e's subtree; empty is not archived.
 func (t *txn) setArchived(tn *tenant, e *Entity, from, to string, action string) {
+	tn.forgetGiven()
 	before := e.document()
 	var change []*Entity
 	tn.walk(e.ID, func(d *Entity, _ int) bool {

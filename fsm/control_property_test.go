@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -169,6 +170,19 @@ func (d *desk) checkCarved() {
 	}
 	for _, m := range tn.carved {
 		indexed -= len(m)
+	}
+	for m, sums := range tn.given { // what is kept is what there is, and all of it
+		all := map[uint64]int64{}
+		for num, n := range given {
+			if n != 0 && d.m.s.records.get(num).terms.meter() == m {
+				all[num] = n
+			}
+		}
+		kept := maps.Clone(sums)
+		maps.DeleteFunc(kept, func(_ uint64, n int64) bool { return n == 0 })
+		if !maps.Equal(all, map[uint64]int64(kept)) {
+			d.t.Fatalf("%+v: kept %v, there is %v", m, kept, all)
+		}
 	}
 	if indexed != 0 {
 		d.t.Fatalf("the index has %d more than there are", -indexed)

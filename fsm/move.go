@@ -23,6 +23,7 @@ func (t *txn) applyMoveEntity(c MoveEntity) *Error {
 	if err := t.checkMove(tn, e, c.Parent); err != nil {
 		return err
 	}
+	tn.forgetGiven()
 	from, to := e.document(), *e
 	to.Parent, to.UpdatedAt = c.Parent, t.s.now
 	t.storeEntity(tn, &to)

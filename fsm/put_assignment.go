@@ -3,6 +3,8 @@ package fsm
 import (
 	"cmp"
 	"slices"
+
+	"github.com/bursar-dev/bursar/internal/invariants"
 )
 
 func (t *txn) applyPutAssignments(c PutAssignments) *Error {
@@ -17,13 +19,15 @@ func (t *txn) applyPutAssignments(c PutAssignments) *Error {
 	if err := p.plan(); err != nil {
 		return err
 	}
-	if err := p.checkAllocated(); err != nil {
+	keepGiven, err := p.checkAllocated()
+	if err != nil {
 		return err
 	}
 	used, err := p.backfill()
 	if err != nil {
 		return err
 	}
+	keepGiven()
 	for i, ch := range p.changes {
 		if ch.old == nil {
 			t.createAssignment(tn, ch.next, used[i])
@@ -203,18 +207,29 @@ func (p *assignmentPut) existing(a *Assignment) *Assignment {
 	return nil
 }
 
-// checkAllocated checks what the changes give out and what they are carved from.
-func (p *assignmentPut) checkAllocated() *Error {
+// checkAllocated checks what the changes give out and what they are carved from. It returns what keeps the sums once the
+// command is sure to be applied.
+func (p *assignmentPut) checkAllocated() (keep func(), err *Error) {
 	would := prospect{s: p.t.s, tn: p.tn, put: map[uint64]*Assignment{}, added: map[string][]*Assignment{}}
-	meters := map[meter]bool{}
 	for _, ch := range p.changes {
 		would.put[ch.next.Num] = ch.next
-		meters[ch.next.meter()] = true
 		if ch.old == nil {
 			would.added[ch.next.Entity] = append(would.added[ch.next.Entity], ch.next)
 		}
 	}
-	return would.check(meters)
+	meters := map[meter]bool{}
+	for _, ch := range p.changes {
+		meters[ch.next.meter()] = true
+	}
+	if sums, ok := would.fits(p.changes); ok {
+		if invariants.Enabled {
+			err := would.check(meters)
+			invariants.Check(err == nil, "changes that fit by the sums kept do not: %v", err)
+		}
+		return func() { sums.keep(p.tn) }, nil
+	}
+	sums, err := would.shares(meters)
+	return func() { p.tn.keepGiven(sums) }, err
 }
 
 func (t *txn) applyDeleteAssignment(c DeleteAssignment) *Error {
@@ -232,6 +247,7 @@ func (t *txn) applyDeleteAssignment(c DeleteAssignment) *Error {
 	if err := would.check(map[meter]bool{a.meter(): true}); err != nil {
 		return err
 	}
+	tn.forgetGiven()
 	t.deleteBudgets(r)
 	t.s.removeAssignment(r)
 	t.del(assignmentKey(num))
