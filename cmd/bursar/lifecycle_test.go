@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -115,6 +117,66 @@ func TestFourthNodeJoinsAndOneStopsGracefully(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// A caller who does not read an export, and one who does not send what it announced, keep a leader neither
+// from stopping in time nor from handing over.
+func TestALeaderStopsInTimeWhileItsControlPlaneIsBusy(t *testing.T) {
+	notShort(t)
+	t.Parallel()
+	const stopTimeout = 12 * time.Second
+	c := startCluster(t, 3, func(n *testNode) { n.extraArgs = []string{"--stop-timeout", stopTimeout.String()} })
+	c.makeTeam("team", 1)
+	leader := c.leader()
+	node := c.nodes[leader]
+	// More than the sockets' buffers hold: what they do not, the export waits for.
+	for batch := range 12 {
+		var events []client.Event
+		for i := range 250 {
+			events = append(events, client.Event{
+				ID: fmt.Sprintf("evt-%d-%d", batch, i), Account: testAccount, Entities: []string{"team"},
+				Usage: client.Usage{"requests": 0}, Metadata: map[string]string{"note": strings.Repeat("x", 3_500)},
+			})
+		}
+		if err := c.call(http.MethodPost, "http://"+node.http+"/v1/ingest", map[string]any{"events": events}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, _, err := c.do(t.Context(), http.MethodGet, "http://"+node.admin+"/v1/accounts/"+testAccount+"/ledger?limit=1", nil); err != nil || status != http.StatusOK {
+		t.Fatal(status, err)
+	}
+	ask := func(head string) net.Conn {
+		conn, err := net.Dial("tcp", node.admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		fmt.Fprintf(conn, head+"\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", c.token)
+		return conn
+	}
+	ask("PUT /v1/accounts/" + testAccount + " HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 100")
+	export := ask("GET /v1/accounts/" + testAccount + "/ledger HTTP/1.1\r\nAccept: application/x-ndjson")
+	if line, err := bufio.NewReaderSize(export, 16).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	began := time.Now()
+	if code := node.stop(syscall.SIGTERM, stopWithin); code != exitDone {
+		t.Errorf("stopped with code %d\n%s", code, node.tail())
+	}
+	if took := time.Since(began); took > stopTimeout {
+		t.Errorf("stopping took %v, its timeout is %v", took, stopTimeout)
+	}
+	log := node.logged()
+	if !strings.Contains(log, "requests to the control plane are cut off") {
+		t.Error("nothing was in progress when the node stopped")
+	}
+	if strings.Contains(log, "leadership could not be handed over") || !strings.Contains(log, `"msg":"stopped"`) {
+		t.Errorf("leadership was not handed over in order\n%s", node.tail())
+	}
+	if next := c.leader(); next == leader {
+		t.Errorf("the stopped %s is said to lead", node.name)
+	}
 }
 
 func TestReadinessIsRedBeforeTheNodeStops(t *testing.T) {

@@ -100,6 +100,7 @@ const (
 	drainLeaderless = 4 * time.Second // an election takes one or two
 	takeoverTimeout = time.Second     // requests of the starting server that are still running
 	raftMetricsKept = time.Minute     // how long a measurement of raft or gossip is shown after it was last made
+	adminShare      = 4               // the part of Close's time, one n-th, that requests to the control plane have to end
 	closeGrace      = time.Second     // what Close may overrun its context by before it gives up waiting
 )
 
@@ -460,7 +461,7 @@ func (n *node) close(ctx context.Context) error {
 		errs = append(errs, n.data.ShutdownWithContext(ctx))
 	}
 	if n.admin != nil {
-		errs = append(errs, n.admin.Shutdown(ctx))
+		errs = append(errs, n.endAdmin(ctx))
 	}
 	if n.cluster != nil {
 		errs = append(errs, n.cluster.Close(ctx))
@@ -480,6 +481,22 @@ func (n *node) close(ctx context.Context) error {
 		errs = append(errs, n.lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// endAdmin lets the control plane finish what it is answering, for a part of the time that ctx has left. What takes longer (a
+// verification, a draft of a statement, an answer that nobody reads) is cut off, so that leadership is still handed over in order.
+func (n *node) endAdmin(ctx context.Context) error {
+	patience, cancel := ctx, context.CancelFunc(func() {})
+	if deadline, ok := ctx.Deadline(); ok {
+		patience, cancel = context.WithTimeout(ctx, time.Until(deadline)/adminShare)
+	}
+	defer cancel()
+	err := n.admin.Shutdown(patience)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	n.log.Warn("requests to the control plane are cut off: the node is stopping")
+	return n.admin.Close() // which ends the contexts of its requests
 }
 
 // swapHandler serves whatever handler was set last.
