@@ -124,3 +124,27 @@ func TestAnAcceptedEventSurvivesAPowerCut(t *testing.T) {
 		t.Errorf("an acknowledged event of 7 is gone: used %d", s.budget(num).Used)
 	})
 }
+
+// TestWhatExpiresAtOnceIsJournaledAtOnce keeps the journal out of the way of a node whose
+// callers let their reservations expire.
+func TestWhatExpiresAtOnceIsJournaledAtOnce(t *testing.T) {
+	n := newSoloNode(t)
+	for range 50 {
+		if a := n.post("/v1/check", `{"account":"acme","entities":["alice"],"usage":{"tokens":10},"reserve_ttl_ms":60000}`); a.json["allowed"] != true {
+			t.Fatal(a.text)
+		}
+	}
+	writes, records := n.e.journal.writes.Load(), n.e.journal.records.Load()
+	n.e.expire(n.e.now() + 120_000)
+	if w, r := n.e.journal.writes.Load()-writes, n.e.journal.records.Load()-records; w != 1 || r != 50 {
+		t.Errorf("%d records in %d writes, want 50 in one", r, w)
+	}
+	if live := n.e.table.count.Load(); live != 0 {
+		t.Errorf("%d are live", live)
+	}
+	for range 100 { // all they held is room again
+		if a := n.post("/v1/check", `{"account":"acme","entities":["alice"],"usage":{"tokens":10},"reserve_ttl_ms":60000}`); a.json["allowed"] != true {
+			t.Fatal(a.text)
+		}
+	}
+}

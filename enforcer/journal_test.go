@@ -493,6 +493,79 @@ func TestJournalReserveDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestEndsShareWrites(t *testing.T) {
+	jt := newJournalTest(t, vfs.Default)
+	j, _ := jt.open()
+	var all []resID
+	for i := range 2*maxEnds + 1 {
+		all = append(all, testID(i))
+		mustDo(t, j.reserve(testID(i), "acme", jt.now.Load()+60_000, testHolds(1)))
+	}
+	writes, records := j.writes.Load(), j.records.Load()
+	mustDo(t, j.end(all[1:]...), j.end())
+	if w, r := j.writes.Load()-writes, j.records.Load()-records; w != 2 || r != 2*maxEnds {
+		t.Errorf("%d ends took %d writes and counted as %d records, want 2 writes", 2*maxEnds, w, r)
+	}
+	jt.crash(j)
+	if _, s := jt.open(); len(s.Reservations) != 1 || s.Reservations[0].ID != all[0] {
+		t.Errorf("%v are left", ids(s.Reservations))
+	}
+}
+
+// What a batch of entries settles are this node's reservations and draws of others', in any order.
+func TestSettledReservationsAndDrawsEndInTheJournal(t *testing.T) {
+	jt := newJournalTest(t, vfs.Default)
+	j, _ := jt.open()
+	e := &Enforcer{c: Config{Node: testID(0).node}, log: quiet, journal: j}
+	var all []resID
+	for i := range 8 {
+		id := testID(i)
+		if i%3 == 0 {
+			id.node++
+			mustDo(t, j.draw(drawRecord{ID: id, Origin: id.node}))
+		} else {
+			mustDo(t, j.reserve(id, "acme", jt.now.Load()+60_000, testHolds(1)))
+		}
+		all = append(all, id)
+	}
+	e.journalEnded(all)
+	jt.crash(j)
+	if _, s := jt.open(); len(s.Reservations)+len(s.Draws) != 0 {
+		t.Errorf("left are reservations %v and draws %v", s.Reservations, s.Draws)
+	}
+}
+
+// BenchmarkJournal is what a reservation of ten budgets and its end cost in the journal, the
+// kernel's part of write(2) included: one caller, and as many as there are processors.
+func BenchmarkJournal(b *testing.B) {
+	dir := b.TempDir()
+	j, _, err := openJournal(vfs.Default, dir, quiet, kernelBoot{1}, unixMillis)
+	mustDo(b, err)
+	defer j.stop()
+	exp, holds := unixMillis()+60_000, testHolds(10)
+	var seq atomic.Uint64
+	reserve := func() {
+		id := testID(int(seq.Add(1)))
+		if err := errors.Join(j.reserve(id, "acme", exp, holds), j.end(id)); err != nil {
+			b.Error(err)
+		}
+	}
+	b.Run("callers=1", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			reserve()
+		}
+	})
+	b.Run("callers=many", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				reserve()
+			}
+		})
+	})
+}
+
 func unixMillis() int64 { return time.Now().UnixMilli() }
 
 const journalChildDir = "BURSAR_TEST_JOURNAL_CHILD"
