@@ -1,10 +1,6 @@
 package fsm
 
-import (
-	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
-)
+import "fmt"
 
 // Entry is one committed log entry. Empty Data is an entry without a command
 // (a membership change, a barrier): it only moves the applied index.
@@ -15,9 +11,6 @@ type Entry struct {
 }
 
 const (
-	// maxBatchBytes bounds the memory of one Pebble batch: a longer call is
-	// committed in several, each with its own applied index.
-	maxBatchBytes = 16 << 20
 	// maxCommandTime is the last time a command may bear, in Unix milliseconds: the end of
 	// the year 9999, as in RFC 3339. It keeps sums of times far from overflow.
 	maxCommandTime = int64(253402300799999)
@@ -29,6 +22,11 @@ const (
 func (m *Machine) Apply(entries []Entry) ([]Outcome, error) {
 	if err := m.fail.err(); err != nil {
 		return nil, err
+	}
+	if m.tailSize() >= maxTailBytes {
+		if err := m.Commit(); err != nil {
+			return nil, err
+		}
 	}
 	outcomes := make([]Outcome, len(entries))
 	changes, err := m.applyAll(entries, outcomes)
@@ -63,7 +61,7 @@ func (m *Machine) tell(c *Changes) {
 	m.waiters.wake(c.Index)
 }
 
-// applyAll applies entries in as few Pebble batches as their size allows. It
+// applyAll applies entries to the state and adds what they write to the tail. It
 // returns nil changes if there was nothing new.
 func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err error) {
 	m.mu.Lock()
@@ -71,12 +69,22 @@ func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err
 	defer guard(&err)
 	p := &pending{}
 	m.s.calls++
-	for i := 0; i < len(entries); {
-		n, err := m.applyBatch(entries[i:], outcomes[i:], p)
-		if err != nil {
+	for i, e := range entries {
+		if e.Index <= m.s.index {
+			continue
+		}
+		indexed := !eventsOnly(e.Data)
+		if !m.tail.fits(indexed) {
+			if err := m.tail.commit(); err != nil {
+				return nil, err
+			}
+		}
+		m.tail.begin(indexed)
+		if outcomes[i], err = m.s.apply(e, m.tail, p); err != nil {
 			return nil, err
 		}
-		i += n
+		m.sums.add(m.s.index, m.s.sum)
+		p.entries++
 	}
 	if p.entries == 0 {
 		return nil, nil
@@ -84,36 +92,14 @@ func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err
 	return p.finish(m.s.index), nil
 }
 
-// applyBatch applies entries until they are at an end or the batch is full,
-// commits, and returns how many it took.
-func (m *Machine) applyBatch(entries []Entry, outcomes []Outcome, p *pending) (n int, err error) {
-	batch := m.store.db.NewIndexedBatch()
-	defer batch.Close()
-	for n < len(entries) && batch.Len() < maxBatchBytes {
-		e := entries[n]
-		if e.Index > m.s.index {
-			if outcomes[n], err = m.s.apply(e, batch, p); err != nil {
-				return n, err
-			}
-			m.sums.add(m.s.index, m.s.sum)
-			p.entries++
-		}
-		n++
-	}
-	if err := p.write(batch, &m.s.scratch); err != nil {
-		return n, err
-	}
-	if err := m.s.rollups.write(batch); err != nil {
-		return n, err
-	}
-	if err := batch.Set(keyApplied, m.s.appliedMark(), nil); err != nil {
-		return n, err
-	}
-	return n, batch.Commit(pebble.NoSync)
+// eventsOnly reports whether an entry is of the kind that makes up nearly all of a log and reads nothing that
+// the tail has not at hand; see tail.
+func eventsOnly(data []byte) bool {
+	return len(data) == 0 || len(data) > 2 && data[1] >= packedFrom && kind(data[2]) == kindReconcile
 }
 
 // apply applies one entry.
-func (s *state) apply(e Entry, batch *pebble.Batch, p *pending) (Outcome, error) {
+func (s *state) apply(e Entry, tail *tail, p *pending) (Outcome, error) {
 	s.index, s.term = e.Index, e.Term
 	o := Outcome{Index: e.Index}
 	if len(e.Data) == 0 {
@@ -130,7 +116,7 @@ func (s *state) apply(e Entry, batch *pebble.Batch, p *pending) (Outcome, error)
 	}
 	before := s.now
 	s.now = max(s.now, cmd.At)
-	t := &txn{s: s, cmd: cmd, version: e.Data[1], index: e.Index, clockBefore: before, batch: batch, changes: p, roster: s.proposerRoster(cmd.Leader)}
+	t := &txn{s: s, cmd: cmd, version: e.Data[1], index: e.Index, clockBefore: before, tail: tail, changes: p, roster: s.proposerRoster(cmd.Leader)}
 	t.sum.begin(s.sum, s.now)
 	if t.packs() && t.version > s.version {
 		s.version = t.version

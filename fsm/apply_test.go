@@ -92,10 +92,11 @@ func TestRepeatedCommandTakesEffectOnceAndAnswersAlike(t *testing.T) {
 func TestRejectedNumbersAreRememberedInFull(t *testing.T) {
 	e := &Error{Code: CodeConflict, Message: "m", Fields: []FieldError{{"f", "x"}}, Numbers: map[string]int64{"a": 1, "b": 2, "c": 3}}
 	r := newRig(t)
-	tx := &txn{s: r.m.s, cmd: &Command{ID: "c"}, batch: r.m.store.db.NewIndexedBatch()}
+	r.m.tail.begin(true)
+	tx := &txn{s: r.m.s, cmd: &Command{ID: "c"}, tail: r.m.tail}
 	tx.learn(Outcome{Index: 7, Err: e})
-	if err := tx.batch.Close(); err != nil || tx.err != nil {
-		t.Fatal(err, tx.err)
+	if tx.err != nil {
+		t.Fatal(tx.err)
 	}
 	if diff := cmp.Diff(Outcome{Index: 7, Err: e}, r.m.s.memory.byID["c"].outcome()); diff != "" {
 		t.Errorf("(-said +remembered):\n%s", diff)

@@ -129,7 +129,7 @@ func TestVerifyAuditFindsTheFirstBrokenEntry(t *testing.T) {
 			for _, id := range []string{"a", "b", "c", "d", "e", "f"} {
 				d.must(PutAccount{ID: id})
 			}
-			c.do(t, d.m.store.db)
+			c.do(t, committed(t, d.m))
 			n, broken, err := d.m.VerifyAudit()
 			if err != nil || broken != c.broken {
 				t.Errorf("VerifyAudit = %d, %d, %v, want broken at %d", n, broken, err, c.broken)

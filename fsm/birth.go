@@ -140,5 +140,6 @@ func (t *txn) deleteBudgets(r *record) {
 	r.budgets, r.seed = nil, nil
 	t.touched = slices.DeleteFunc(t.touched, func(b *cachedBudget) bool { return b.Key.Assignment == num })
 	t.changes.deleted(num)
+	t.tail.deleted(num)
 	t.delRange(prefixRange(budgetPrefix(num)))
 }

@@ -22,8 +22,9 @@ type cachedBudget struct {
 	end     int64  // of its period
 	touched uint64 // index of the last entry that changed it
 	queued  bool   // in the expiry queue
-	// unwritten: the store has an older one until the batch under way ends.
+	// unwritten: the store has an older one, until the tail is committed.
 	unwritten bool
+	batched   bool // while unwritten: the tail's batch has it as it is
 	// ownLeases is the Apply call in which Leases became this budget's alone; see txn.settleLine.
 	ownLeases uint64
 	next      *cachedBudget
@@ -97,16 +98,20 @@ func (r *record) drop(b *cachedBudget) {
 	}
 }
 
-// keep is for a budget that is stored as it is in memory: it sees to it that it is forgotten in time.
-func (s *state) keep(b *cachedBudget) {
-	r := s.records.get(b.Key.Assignment)
-	if r != nil && b.Holder != 0 {
+// hold is for a budget that an entry has changed: it keeps account of those that have a holder.
+func (s *state) hold(b *cachedBudget) {
+	if s.records.get(b.Key.Assignment) != nil && b.Holder != 0 {
 		s.held[b.Key] = struct{}{}
 	} else {
 		delete(s.held, b.Key)
 	}
+}
+
+// rest is for a budget that the store has as it is in memory, which may forget it from now on.
+func (s *state) rest(b *cachedBudget) {
+	r := s.records.get(b.Key.Assignment)
 	if r == nil || r.find(b.Key.Start) != b {
-		return // its assignment was deleted by the same entry
+		return // its assignment was deleted since
 	}
 	if r.seed == nil {
 		if r.seed = s.seedOf(r, &b.Budget); r.seed != nil {

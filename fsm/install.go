@@ -105,7 +105,10 @@ func (st *store) fill(r io.Reader) (snapshotHeader, error) {
 func (m *Machine) swap(st *store, s *state) {
 	m.mu.Lock()
 	old := m.store
-	m.store, m.s = st, s
+	if err := m.tail.drop(); err != nil {
+		m.log.Warn("what the replaced state had not committed was not freed", "error", err)
+	}
+	m.store, m.s, m.tail = st, s, newTail(st, s)
 	m.sums = checksums{}
 	m.sums.add(s.index, s.sum)
 	m.mu.Unlock()

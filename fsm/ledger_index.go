@@ -110,7 +110,11 @@ func (t *txn) indexLine(tn *tenant, l *LedgerLine) {
 
 // mark writes a key that says all by itself.
 func (t *txn) mark(key []byte) {
-	t.fail(t.batch.Set(key, nil, nil))
+	if t.tail.indexed {
+		t.fail(t.tail.batch.Set(key, nil, nil))
+	} else {
+		t.tail.marks.add(key)
+	}
 	t.sum.write(opPut, key, nil)
 }
 

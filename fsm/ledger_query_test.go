@@ -154,7 +154,7 @@ func TestLinesFromBeforeTheIndexAreFound(t *testing.T) {
 		h.write(before)
 		for _, table := range []byte{tableIndex, tableTimes, tableIndexFrom} {
 			lower, upper := tableRange(table)
-			if err := h.m.store.db.DeleteRange(lower, upper, pebble.Sync); err != nil {
+			if err := committed(t, h.m).DeleteRange(lower, upper, pebble.Sync); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -205,7 +205,7 @@ func TestCursorsNeitherSkipNorRepeatWhileLinesArrive(t *testing.T) {
 // work returns how many lines and steps of the index a page takes.
 func (h *history) work(f LedgerFilter) (lines, steps int) {
 	h.t.Helper()
-	q := &ledgerQuery{r: h.m.store.db, account: "acme", f: &f, limit: 20}
+	q := &ledgerQuery{r: committed(h.t, h.m), account: "acme", f: &f, limit: 20}
 	if err := q.open(); err != nil {
 		h.t.Fatal(err)
 	}

@@ -108,7 +108,8 @@ func (l *loader) fileRecords(p *recordPart) {
 		}
 	}
 	for _, b := range p.own {
-		l.s.keep(b)
+		l.s.hold(b)
+		l.s.rest(b)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestALossInTheStoreIsFoundWhenItIsLoaded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := scattered(t)
-			db := r.m.store.db
+			db := committed(t, r.m)
 			if key := tc.key(r); key != nil {
 				if err := db.Delete(key, pebble.Sync); err != nil {
 					t.Fatal(err)

@@ -29,7 +29,7 @@ func BenchmarkEventLookup(b *testing.B) {
 			r.must(c)
 			r.log = nil
 		}
-		if err := r.m.store.db.Compact(context.Background(), []byte{0}, []byte{0xff}, true); err != nil {
+		if err := committed(b, r.m).Compact(context.Background(), []byte{0}, []byte{0xff}, true); err != nil {
 			b.Fatal(err)
 		}
 		for _, c := range []struct {

@@ -38,6 +38,7 @@ type Machine struct {
 	mu    sync.RWMutex // guards what follows against readers; only the apply goroutine writes
 	s     *state
 	store *store
+	tail  *tail // of store
 	sums  checksums
 
 	told     atomic.Uint64 // index the observer has been told of
@@ -65,6 +66,7 @@ func Open(dir string, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.store.close())
 	}
+	m.tail = newTail(m.store, m.s)
 	m.sums.add(m.s.index, m.s.sum)
 	m.told.Store(m.s.index)
 	m.log.Info("state opened", "dir", dir, "index", m.s.index, "term", m.s.term,
@@ -133,10 +135,10 @@ func (m *Machine) Flush() error {
 	return m.fail.err()
 }
 
-// read calls f with the store in use, which stays open until f returns, even if
+// read calls f with the store in use, which has everything that was applied before the call and stays open until f returns, even if
 // a snapshot replaces it meanwhile.
 func (m *Machine) read(f func(st *store) error) (err error) {
-	st, err := m.acquire()
+	st, err := m.pin(nil)
 	if err != nil {
 		return err
 	}
@@ -145,20 +147,101 @@ func (m *Machine) read(f func(st *store) error) (err error) {
 	return f(st)
 }
 
-func (m *Machine) acquire() (*store, error) {
+// pin returns the store in use with everything that was applied, to be read until the caller calls users.Done. With it goes
+// what note, if not nil, notes of the state at the same index; note's error is pin's.
+func (m *Machine) pin(note func(s *state) error) (st *store, err error) {
 	m.mu.RLock()
+	if !m.tail.empty() {
+		m.mu.RUnlock()
+		err = m.commit(func() error {
+			st, err = m.pinLocked(note)
+			return err
+		})
+		return st, err
+	}
 	defer m.mu.RUnlock()
+	return m.pinLocked(note)
+}
+
+func (m *Machine) pinLocked(note func(s *state) error) (*store, error) {
 	if err := m.fail.err(); err != nil {
 		return nil, err
 	}
+	if note != nil {
+		if err := note(m.s); err != nil {
+			return nil, err
+		}
+	}
 	m.store.users.Add(1)
 	return m.store, nil
+}
+
+// Commit gives the store what entries have written. Whoever reads the store does so first; call it now and then besides, so
+// that a crash of the process leaves little to be applied again. An error is a failed store.
+func (m *Machine) Commit() error { return m.commit(nil) }
+
+// commit gives the store what entries have written, and calls then with the state locked.
+func (m *Machine) commit(then func() error) error {
+	if m.tailSize() >= soundBytes { // if it grows that large meanwhile, it is made sure of under the lock
+		if err := m.latched("commit", m.sound()); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.latched("commit", m.commitLocked()); err != nil {
+		return err
+	}
+	if then != nil {
+		return then()
+	}
+	return nil
+}
+
+func (m *Machine) commitLocked() (err error) {
+	if err := m.fail.err(); err != nil {
+		return err
+	}
+	defer guard(&err)
+	return m.tail.commit()
+}
+
+// latched returns the error that the store failed with, which is err if it is the first.
+func (m *Machine) latched(what string, err error) error {
+	if err != nil && m.fail.err() == nil {
+		m.fail.set(fmt.Errorf("%s: %w", what, err))
+		m.waiters.release(m.fail.err())
+	}
+	return m.fail.err()
+}
+
+func (m *Machine) tailSize() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.tail.size()
+}
+
+// sound makes sure that the store can be written.
+func (m *Machine) sound() error {
+	m.mu.RLock()
+	st := m.store
+	st.users.Add(1)
+	m.mu.RUnlock()
+	defer st.users.Done()
+	return st.sound()
 }
 
 // scan calls f for the keys in [lower, upper) at a consistent point, until it
 // returns false. Key and value are valid during the call only. Applying goes on meanwhile.
 func (m *Machine) scan(lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
 	return m.read(func(st *store) error { return scan(st.db, lower, upper, reverse, f) })
+}
+
+// get reads one value of a store that the caller has pinned, which is done with it then.
+func (s *store) get(key []byte, into any) (ok bool, err error) {
+	defer s.users.Done()
+	defer guard(&err)
+	return getFrom(s.db, key, into)
 }
 
 // get reads one stored value.

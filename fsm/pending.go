@@ -3,8 +3,6 @@ package fsm
 import (
 	"cmp"
 	"slices"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // pending collects the Changes of an Apply call.
@@ -13,9 +11,7 @@ type pending struct {
 	entries int // applied by the call
 	budgets map[BudgetKey]*cachedBudget
 	order   []BudgetKey // of budgets, as first changed
-
-	unwritten []*cachedBudget // changed by the batch under way, to be written with it; see txn.putBudget
-	lines     slab[Line]      // what the events' lines are made of
+	lines   slab[Line]  // what the events' lines are made of
 }
 
 // account notes that an account changed.
@@ -37,32 +33,6 @@ func (p *pending) budget(b *cachedBudget) {
 	p.budgets[b.Key] = b
 }
 
-// write puts the budgets of a batch into it. The one that was changed last of those with one key comes last.
-func (p *pending) write(batch *pebble.Batch, w *scratch) error {
-	for _, b := range p.unwritten {
-		if !b.unwritten {
-			continue // it was written since
-		}
-		b.unwritten = false
-		w.key, w.value = appendBudgetRow(w.key[:0], b.Key), b.Budget.append(w.value[:0])
-		if err := batch.Set(w.key, w.value, nil); err != nil {
-			return err
-		}
-	}
-	clear(p.unwritten)
-	p.unwritten = p.unwritten[:0]
-	return nil
-}
-
-// wrote notes that the batch has a budget as it is: nothing older may follow.
-func (p *pending) wrote(k BudgetKey) {
-	for _, b := range p.unwritten {
-		if b.Key == k {
-			b.unwritten = false
-		}
-	}
-}
-
 // deleted notes that an assignment is gone, and its budgets with it.
 func (p *pending) deleted(num uint64) {
 	p.c.Deleted = append(p.c.Deleted, num)
@@ -73,7 +43,6 @@ func (p *pending) deleted(num uint64) {
 		delete(p.budgets, k)
 		return true
 	})
-	p.unwritten = slices.DeleteFunc(p.unwritten, func(b *cachedBudget) bool { return b.Key.Assignment == num })
 }
 
 // finish returns the changes of the entries up to index, budgets as they are now.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -49,6 +50,15 @@ func emptyRig(t testing.TB, fs vfs.FS) *rig {
 	r.open()
 	t.Cleanup(func() { _ = r.m.Close() })
 	return r
+}
+
+// committed returns the machine's database with everything that was applied.
+func committed(t testing.TB, m *Machine) *pebble.DB {
+	t.Helper()
+	if err := m.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return m.store.db
 }
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }

@@ -95,7 +95,7 @@ func (t *txn) rollupRow() *rollupRow {
 		return r
 	}
 	r := &rollupRow{key: string(c.key)}
-	v, closer, err := t.batch.Get(c.key)
+	v, closer, err := t.tail.reader().Get(c.key)
 	if err == nil {
 		stored, bad := decodeRollup(v)
 		if err = errors.Join(bad, closer.Close()); err == nil {

@@ -65,10 +65,10 @@ func (t *txn) settleEvent(e *Event) (EventOutcome, []Line) {
 // store fails the whole Apply call does.
 func (t *txn) knownAs(e *Event) EventOutcome {
 	w := &t.s.scratch
-	w.key = appendEventKey(w.key[:0], e.Account, e.ID)
 	w.known = dedup{}
-	switch ok, err := t.get(w.key, &w.known); {
+	switch ok, err := t.tail.event(eventName{e.Account, e.ID}, &w.known); {
 	case err != nil:
+		t.fail(err)
 		return Dropped
 	case !ok:
 		return 0
@@ -88,7 +88,12 @@ func (t *txn) putEventID(e *Event, seq uint64) {
 		return
 	}
 	w.value = w.known.append(w.value[:0])
-	t.set(w.key, w.value)
+	if t.tail.indexed {
+		t.set(w.key, w.value)
+		return
+	}
+	t.tail.events[eventName{e.Account, e.ID}] = w.known
+	t.sum.write(opPut, w.key, w.value)
 }
 
 // appendLine gives a line the next number of its account's ledger and writes it where queries find it.

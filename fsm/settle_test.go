@@ -153,6 +153,9 @@ func TestLateLineChargesItsOwnPeriod(t *testing.T) {
 	second := r.period(a)
 	before := r.budget(second)
 	r.must(settle(1, r.event("e1", first, 7, 7, 1)))
+	if err := r.m.Commit(); err != nil {
+		t.Fatal(err)
+	}
 	r.must(Reconcile{})
 	if r.m.s.cached(first) != nil {
 		t.Error("a budget of three hours ago is still in memory")

@@ -53,17 +53,17 @@ type draft struct {
 
 // pinDraft notes where the account's ledger ends and keeps the store of that moment open.
 func (m *Machine) pinDraft(account string) (*draft, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if err := m.fail.err(); err != nil {
-		return nil, err
-	}
-	tn := m.s.accounts[account]
-	if tn == nil {
-		return nil, notFound("no account is called %q", account)
-	}
-	m.store.users.Add(1)
-	return &draft{m: m, st: m.store, account: account, timezone: tn.Zone(), index: m.s.index, now: m.s.now, last: tn.ledgerSeq}, nil
+	d := &draft{m: m, account: account}
+	st, err := m.pin(func(s *state) error {
+		tn := s.accounts[account]
+		if tn == nil {
+			return notFound("no account is called %q", account)
+		}
+		d.timezone, d.index, d.now, d.last = tn.Zone(), s.index, s.now, tn.ledgerSeq
+		return nil
+	})
+	d.st = st
+	return d, err
 }
 
 func (d *draft) get(key []byte, into any) (bool, error) { return getFrom(d.st.db, key, into) }

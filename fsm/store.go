@@ -104,6 +104,16 @@ func openStore(fs vfs.FS, dir string, f *failure, wal bool) (*store, error) {
 	return &store{db: o.db, dir: dir}, nil
 }
 
+// soundBytes is how much is written only after sound has been called.
+const soundBytes = 256 << 10
+
+// sound makes sure that Pebble's log can be written, by syncing it. Pebble ends the process, with a mutex unlocked twice, where it finds
+// out while it begins a new log. Before that come many small writes that find out, or this.
+func (s *store) sound() (err error) {
+	defer guard(&err)
+	return s.db.LogData(nil, pebble.Sync)
+}
+
 func (s *store) close() (err error) {
 	defer guard(&err)
 	return s.db.Close()

@@ -3,6 +3,7 @@ package fsm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -114,11 +115,11 @@ func TestFailedDiskIsAnErrorOfApply(t *testing.T) {
 	r.m.Close()
 	r.index, r.seen = 0, nil
 	r.open()
+	r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
 	broken.Store(true)
 	var err error
 	for range 200_000 {
-		r.index++
-		if _, err = r.m.Apply([]Entry{{Index: r.index, Term: 1, Data: encoded(t, PutAccount{ID: "acme", Name: strings.Repeat("x", 200)})}}); err != nil {
+		if _, err = r.m.Apply([]Entry{r.entry("", PutAccount{ID: fmt.Sprintf("acme-%d", r.index), Name: strings.Repeat("x", 200)})}); err != nil {
 			break
 		}
 	}

@@ -1,10 +1,6 @@
 package fsm
 
-import (
-	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
-)
+import "fmt"
 
 // txn is one log entry being applied: it changes the state and collects the same
 // changes as store writes and for the observer. Nothing is changed before the
@@ -14,9 +10,9 @@ type txn struct {
 	cmd     *Command
 	version uint8 // of the command's encoding in the log
 	index   uint64
-	batch   *pebble.Batch // indexed; of many entries, so that reads see the earlier ones
-	changes *pending      // of the whole Apply call
-	roster  Roster        // as of this entry; its Leader is the command's, if live
+	tail    *tail    // of this entry and those before that the store does not have
+	changes *pending // of the whole Apply call
+	roster  Roster   // as of this entry; its Leader is the command's, if live
 
 	touched []*cachedBudget           // changed by this entry, in order; written at its end
 	before  map[BudgetKey]*obligation // with invariants: what budgets were and what they may become
@@ -42,34 +38,34 @@ func (t *txn) put(key []byte, value any) {
 
 // set writes an encoded value. Key and value are the caller's again.
 func (t *txn) set(key, value []byte) {
-	t.fail(t.batch.Set(key, value, nil))
+	t.fail(t.tail.batch.Set(key, value, nil))
 	t.sum.write(opPut, key, value)
 }
 
 // del deletes a key.
 func (t *txn) del(key []byte) {
-	t.fail(t.batch.Delete(key, nil))
+	t.fail(t.tail.batch.Delete(key, nil))
 	t.sum.write(opDelete, key, nil)
 }
 
 // delRange deletes the keys in [lower, upper).
 func (t *txn) delRange(lower, upper []byte) {
-	t.fail(t.batch.DeleteRange(lower, upper, nil))
+	t.fail(t.tail.batch.DeleteRange(lower, upper, nil))
 	t.sum.write(opDeleteRange, lower, upper)
 }
 
-// get reads a value as of this entry. An error is a failed store, which fails
+// get reads a value as of this entry, or for an entry of events, as of the store. An error is a failed store, which fails
 // the whole Apply call; a caller may treat it as absence and return.
 func (t *txn) get(key []byte, into any) (bool, error) {
-	ok, err := getFrom(t.batch, key, into)
+	ok, err := getFrom(t.tail.reader(), key, into)
 	t.fail(err)
 	return ok, err
 }
 
-// scan calls f for the keys in [lower, upper) as of this entry, until it
+// scan calls f for the keys in [lower, upper) as get reads them, until it
 // returns false. Key and value are valid during the call only.
 func (t *txn) scan(lower, upper []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
-	err := scan(t.batch, lower, upper, reverse, f)
+	err := scan(t.tail.reader(), lower, upper, reverse, f)
 	t.fail(err)
 	return err
 }
@@ -93,26 +89,18 @@ func (t *txn) putCounters() {
 	t.put(keyCounters, counters{NextAssignment: t.s.nextAssignment, SettledFrom: t.s.settledFrom})
 }
 
-// putBudget writes a budget as the entry leaves it. The checksum covers that for each entry. The
-// store gets what the last entry of the batch left, unless memory may forget the budget before.
+// putBudget writes a budget as the entry leaves it. The checksum covers that for each entry; the
+// store gets what the last entry of the tail leaves.
 func (t *txn) putBudget(b *cachedBudget) {
 	if !t.packs() {
 		t.put(budgetKey(b.Key), &b.Budget)
-		t.changes.wrote(b.Key)
+		t.tail.batches(b)
 		return
 	}
 	w := &t.s.scratch
 	w.key, w.value = appendBudgetRow(w.key[:0], b.Key), b.Budget.append(w.value[:0])
 	t.sum.write(opPut, w.key, w.value)
-	if !t.s.recent(b.end) {
-		t.fail(t.batch.Set(w.key, w.value, nil))
-		t.changes.wrote(b.Key)
-		return
-	}
-	if !b.unwritten {
-		b.unwritten = true
-		t.changes.unwritten = append(t.changes.unwritten, b)
-	}
+	t.tail.changed(b)
 }
 
 // finish writes the entry's budgets, remembers its outcome and drops what memory no longer needs.
@@ -121,7 +109,7 @@ func (t *txn) finish(o Outcome) {
 	for _, b := range t.touched {
 		t.putBudget(b)
 		t.changes.budget(b)
-		t.s.keep(b)
+		t.s.hold(b)
 	}
 	t.learn(o)
 	t.s.evict()

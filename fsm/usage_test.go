@@ -183,12 +183,18 @@ func TestRollupsSurviveTheirCache(t *testing.T) {
 	defer d.close()
 	q := UsageQuery{Bucket: BucketMonth, From: d.now - 100*dayMS, To: d.now + 1, GroupBy: []Dimension{ByModel}}
 	before := d.everything(q)
+	if err := d.m.Commit(); err != nil {
+		t.Fatal(err)
+	}
 	d.m.s.rollups.forget()
 	again := slices.Clone(lines)
 	for i := range again {
 		again[i].ID += "-again"
 	}
 	d.must(Reconcile{Parts: []Part{{Node: 1, Events: again[:90]}}})
+	if err := d.m.Commit(); err != nil {
+		t.Fatal(err)
+	}
 	d.m.s.rollups.forget()
 	d.must(Reconcile{Parts: []Part{{Node: 1, Events: again[90:]}}})
 	after := d.everything(q)

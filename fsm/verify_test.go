@@ -254,7 +254,7 @@ func TestEveryCorruptionIsFoundAndNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			keepBooks(r)
-			c.plant(t, r.m.store.db)
+			c.plant(t, committed(t, r.m))
 			out := verifyWith(t, r.m, "acme", verifyRows)
 			small := verifyWith(t, r.m, "acme", 5)
 			if small.FaultCount != out.FaultCount {
@@ -395,7 +395,7 @@ func TestEveryChangeOfAStatementIsFound(t *testing.T) {
 		for key, value := range map[string]any{string(statementKey("acme", s.From)): &s.StatementHead, string(statementRowsKey("acme", s.From)): &s.StatementRows} {
 			data, err := encodeValue(value)
 			if err == nil {
-				err = d.m.store.db.Set([]byte(key), data, nil)
+				err = committed(t, d.m).Set([]byte(key), data, nil)
 			}
 			if err != nil {
 				rt.Fatal(err)

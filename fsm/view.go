@@ -118,10 +118,23 @@ func (v *View) Budget(a *Assignment, start int64) Budget {
 func (v *View) TokenByDigest(digest [32]byte) *Token { return v.s.tokens[digest] }
 
 // Event reports whether (account, id) is in the ledger, with its body hash and
-// the line's sequence number. It reads the store and may be called outside View.
+// the line's sequence number. It reads the store and may be called outside View. Unlike all that read the store, it is
+// called for each event, and leaves the tail where it is.
 func (m *Machine) Event(account, id string) (hash [32]byte, seq uint64, ok bool, err error) {
-	var d dedup
-	ok, err = m.get(eventKey(account, id), &d)
+	m.mu.RLock()
+	d, ok := m.tail.events[eventName{account, id}]
+	pinned := !ok && !m.tail.indexed && m.fail.err() == nil
+	st := m.store
+	if pinned {
+		st.users.Add(1)
+	}
+	m.mu.RUnlock()
+	switch {
+	case pinned:
+		ok, err = st.get(eventKey(account, id), &d)
+	case !ok:
+		ok, err = m.get(eventKey(account, id), &d)
+	}
 	return d.Hash, d.Seq, ok, err
 }
 
