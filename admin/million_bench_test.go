@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/bursar-dev/bursar/client"
+	"github.com/bursar-dev/bursar/fsm"
 	"github.com/bursar-dev/bursar/internal/ledgerfile"
 )
 
@@ -76,6 +77,33 @@ func BenchmarkLedger(b *testing.B) {
 			}
 		})
 	}
+}
+
+// verifies verifies the ledger without a rest and drafts the statement of its first month, and says how fast.
+func (l *longLedger) verifies(t *testing.T) {
+	timed := func(what string, f func() (lines uint64)) {
+		began, before, lines := time.Now(), liveHeap(), uint64(0)
+		peak := heapPeak(func() { lines = f() })
+		took := time.Since(began)
+		t.Logf("%s: %d lines in %v, %.0f a second, heap %d MiB more at most", what, lines, took.Round(time.Millisecond), float64(lines)/took.Seconds(), (int64(peak)-int64(before))>>20)
+	}
+	timed("verify", func() uint64 {
+		found, err := l.machine.VerifyLedger(t.Context(), longAccount, fsm.VerifyOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !found.Sound() || found.Lines != uint64(l.lines) || found.Sums == 0 || found.UncheckedSums+found.UncheckedBudgets != 0 {
+			t.Errorf("the ledger does not verify: %+v", found)
+		}
+		return found.Lines
+	})
+	timed("statement", func() uint64 {
+		draft, err := l.machine.DraftStatement(t.Context(), longAccount, fsm.StatementQuery{Month: l.first.Format("2006-01")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return draft.Lines.Count
+	})
 }
 
 // exports exports the ledger in each format and looks at the heap meanwhile, that of server and client together.

@@ -93,6 +93,7 @@ func TestALongLedgerAddsUpToTheLastNanoDollar(t *testing.T) {
 			t.Errorf("usage by %s: (-lines +usage)\n%.2000s", q.name, d)
 		}
 	}
+	l.verifies(t)
 	l.checkBalances(got)
 	l.checkStatement(months[0], got, l.must("POST", "/v1/accounts/"+longAccount+"/statements", `{"month":"`+months[0]+`","layout":{"depth":0}}`))
 	l.checkStatement(months[1], got, l.must("GET", "/v1/accounts/"+longAccount+"/statements/preview?depth=0&month="+months[1], ""))
