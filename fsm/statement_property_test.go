@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"math/big"
 	"slices"
 	"testing"
@@ -131,7 +132,7 @@ func (b *accountant) finalize(meanwhile bool) bool {
 		b.t.Fatal(err)
 	}
 	b.final = append(b.final, stored)
-	b.checkFinalizedThrough(b.lines())
+	b.checkRetired(b.lines())
 	return true
 }
 
@@ -195,7 +196,7 @@ func (b *accountant) check() {
 		}
 	}
 	b.checkListed()
-	b.checkFinalizedThrough(lines)
+	b.checkRetired(lines)
 }
 
 // checkOne computes a statement from the definition and compares.
@@ -302,16 +303,19 @@ func (b *accountant) checkListed() {
 	}
 }
 
-func (b *accountant) checkFinalizedThrough(lines []LedgerLine) {
+// checkRetired compares the lines that retention may take, however old they have to be, with those in front of the first that is in no statement.
+func (b *accountant) checkRetired(lines []LedgerLine) {
 	last := b.final[len(b.final)-1]
-	want := uint64(0)
-	for i := range lines {
-		if lines[i].Event.At >= last.To || lines[i].Seq > last.Through {
-			break
-		}
-		want = lines[i].Seq
+	stated := slices.IndexFunc(lines, func(l LedgerLine) bool { return l.Event.At >= last.To || l.Seq > last.Through })
+	if stated < 0 {
+		stated = len(lines)
 	}
-	if got, err := b.d.m.FinalizedThrough("acme"); err != nil || got != want {
-		b.t.Fatalf("finalized through %d, %v; want %d", got, err, want)
+	d := retiring{account: "acme", mark: ledgerMark{Retention: Retention{Days: 1}}, now: math.MaxInt64, last: lines[len(lines)-1].Seq}
+	if err := d.open(b.d.m); err != nil {
+		b.t.Fatal(err)
+	}
+	going, err := d.read(b.d.m, d.limit)
+	if want := stated &^ (blockLines - 1); err != nil || len(going) != want || d.limit != last.Through || d.before != last.To {
+		b.t.Fatalf("retention may take %d lines, those up to %d of events before %s, %v; want %d, as statement %s has %d", len(going), d.limit, timestamp(d.before), err, want, last.ID, stated)
 	}
 }

@@ -297,11 +297,6 @@ func latestStatement(r reader, account string) (latest *StatementHead, err error
 	return latest, err
 }
 
-// LatestStatement returns the head of an account's last finalized statement, or nil.
-func (m *Machine) LatestStatement(account string) (*StatementHead, error) {
-	return latestStatement(m, account)
-}
-
 // ListStatements lists an account's finalized statements, latest first. after is the id to continue below, empty at the start.
 func (m *Machine) ListStatements(account, after string, limit int) (items []StatementHead, next string, err error) {
 	lower, upper := prefixRange(accountPrefix(tableStatement, account))
@@ -356,26 +351,4 @@ func (m *Machine) monthOf(account, month string) (from int64, err error) {
 	})
 	from, _, err = MonthOf(timezone, month)
 	return from, err
-}
-
-// FinalizedThrough returns the largest sequence number up to which every line of an account is in a finalized
-// statement; 0: not even the first is. It looks through the index for the first line that is in none.
-func (m *Machine) FinalizedThrough(account string) (through uint64, err error) {
-	latest, err := m.LatestStatement(account)
-	if err != nil || latest == nil {
-		return 0, err
-	}
-	f := LedgerFilter{From: latest.To, OldestFirst: true}
-	for after := uint64(0); ; {
-		lines, next, err := m.ListLedger(account, f, after, 1)
-		switch {
-		case err != nil:
-			return 0, err
-		case len(lines) > 0:
-			return min(latest.Through, lines[0].Seq-1), nil
-		case next == 0 || next >= latest.Through:
-			return latest.Through, nil
-		}
-		after = next
-	}
 }

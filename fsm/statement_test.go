@@ -134,8 +134,9 @@ func TestMonthsAreFinalizedInOrder(t *testing.T) {
 	}
 	d.costs(t, "late", "2026-08-10T00:00:00Z", 1)
 	d.costs(t, "2", "2026-09-10T00:00:00Z", 1)
-	if through, err := d.m.FinalizedThrough("acme"); err != nil || through != 1 {
-		t.Errorf("finalized through %d, %v; line 2 came too late for it", through, err)
+	going := retiring{account: "acme", mark: ledgerMark{Retention: Retention{Days: 1}}, last: 3}
+	if err := going.open(d.m); err != nil || going.limit != 1 || going.before != ms(t, "2026-09-01T00:00:00Z") {
+		t.Errorf("retention may take lines up to %d of events before %s, %v; line 2 came too late for the statement", going.limit, timestamp(going.before), err)
 	}
 }
 

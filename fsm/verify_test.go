@@ -383,7 +383,7 @@ func TestEveryChangeOfAStatementIsFound(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		d := stated(rt)
 		defer d.close()
-		latest, err := d.m.LatestStatement("acme")
+		latest, err := latestStatement(d.m, "acme")
 		if err != nil {
 			rt.Fatal(err)
 		}
