@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/hex"
 	"errors"
+	"time"
 )
 
 // FinalizeStatement makes a draft the statement of its month, for good. The node that drafted it read the
@@ -41,11 +42,16 @@ func (t *txn) applyFinalizeStatement(c FinalizeStatement) *Error {
 	if err := t.checkStatement(tn, &c, previous, &settings); err != nil {
 		return err
 	}
+	zone, bad := Location(tn.Zone())
+	if bad != nil {
+		t.fail(bad)
+		return nil
+	}
 	number, err := t.number(tn.ID, c.Number, &settings)
 	if err != nil {
 		return err
 	}
-	h.Invoice = settings.invoice(t.s.now)
+	h.Invoice = settings.invoice(time.UnixMilli(t.s.now).In(zone))
 	h.Invoice.Number = number
 	h.FinalizedAt, h.Index = t.s.now, t.index
 	t.put(statementKey(tn.ID, h.From), h)

@@ -32,7 +32,7 @@ type InvoiceSettings struct {
 	TaxNote    string          `msgpack:"t,omitempty"`
 	Currency   string          `msgpack:"c"`           // ISO 4217, as USD
 	Capability string          `msgpack:"m"`           // the one that is money; 1 Currency has 10^Decimals of it
-	DueDays    int             `msgpack:"d,omitempty"` // after the date; 0: no date is given
+	DueDays    int             `msgpack:"d,omitempty"` // of the calendar after the date; 0: no date is given
 	Numbers    NumberSequence  `msgpack:"n"`
 	CloseLagMS int64           `msgpack:"g"` // how long after its end a month can be finalized, in milliseconds
 	Layout     StatementLayout `msgpack:"y"`
@@ -63,11 +63,16 @@ type Invoice struct {
 	Capability string `msgpack:"m"`
 }
 
-// invoice returns what a statement finalized at a time takes in, but for the number. now zero: a draft.
-func (s *InvoiceSettings) invoice(now int64) Invoice {
-	i := Invoice{Date: now, Seller: s.Seller, Buyer: s.Buyer, TaxNote: s.TaxNote, Currency: s.Currency, Capability: s.Capability}
-	if now != 0 && s.DueDays > 0 {
-		i.Due = now + int64(s.DueDays)*dayMS
+// invoice returns what a statement that is finalized at a time takes in, but for the number. It is due so many
+// days of the calendar of the time's zone later, at the same time of day. The zero time: a draft.
+func (s *InvoiceSettings) invoice(at time.Time) Invoice {
+	i := Invoice{Seller: s.Seller, Buyer: s.Buyer, TaxNote: s.TaxNote, Currency: s.Currency, Capability: s.Capability}
+	if at.IsZero() {
+		return i
+	}
+	i.Date = at.UnixMilli()
+	if s.DueDays > 0 {
+		i.Due = at.AddDate(0, 0, s.DueDays).UnixMilli()
 	}
 	return i
 }

@@ -3,6 +3,7 @@ package fsm
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // StatementQuery asks for a draft of a statement. Either Month is given, or From and To, or none of them: the
@@ -81,7 +82,7 @@ func (d *draft) draft(ctx context.Context, q *StatementQuery) (*Statement, error
 	if err != nil {
 		return nil, err
 	}
-	head := StatementHead{Account: d.account, Timezone: d.timezone, Through: d.last, Index: d.index, Layout: settings.Layout, Invoice: settings.invoice(0)}
+	head := StatementHead{Account: d.account, Timezone: d.timezone, Through: d.last, Index: d.index, Layout: settings.Layout, Invoice: settings.invoice(time.Time{})}
 	if q.Layout != nil {
 		head.Layout = *q.Layout
 	}

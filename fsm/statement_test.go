@@ -123,6 +123,50 @@ func TestTheCloseLagIsNamed(t *testing.T) {
 	d.must(c)
 }
 
+// Days until an invoice is due are those of the account's calendar, whatever its clocks do meanwhile.
+func TestAnInvoiceIsDueOnADayOfTheCalendar(t *testing.T) {
+	berlin, err := Location("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for finalized, c := range map[string]struct {
+		days int
+		due  string
+	}{
+		"2026-03-20T23:30:00+01:00": {14, "2026-04-03T23:30:00+02:00"}, // one hour is missing in between
+		"2026-10-20T00:30:00+02:00": {14, "2026-11-03T00:30:00+01:00"}, // one hour is there twice
+		"2026-03-15T02:30:00+01:00": {14, "2026-03-29T03:30:00+02:00"}, // there is no 02:30 on that day
+		"2026-01-31T12:00:00+01:00": {28, "2026-02-28T12:00:00+01:00"},
+		"2026-05-01T12:00:00+02:00": {0, ""},
+	} {
+		s := InvoiceSettings{DueDays: c.days}
+		at := time.UnixMilli(ms(t, finalized)).In(berlin)
+		got := ""
+		if i := s.invoice(at); i.Due != 0 {
+			got = time.UnixMilli(i.Due).In(berlin).Format(time.RFC3339)
+		}
+		if got != c.due {
+			t.Errorf("finalized %s, due after %d days: %q, want %q", finalized, c.days, got, c.due)
+		}
+	}
+	if i := (&InvoiceSettings{DueDays: 14}).invoice(time.Time{}); i.Date != 0 || i.Due != 0 {
+		t.Errorf("a draft has a date: %+v", i)
+	}
+	d := newAcme(t)
+	defer d.close()
+	d.must(PutAccount{ID: "acme", Name: "Acme", Timezone: "Europe/Berlin"})
+	settings := defaultInvoiceSettings()
+	settings.DueDays = 14
+	d.must(PutInvoice{Account: "acme", Settings: settings})
+	d.costs(t, "1", "2026-02-10T00:00:00Z", 1)
+	d.now = ms(t, "2027-03-20T22:30:00Z")
+	d.must(finalize(d.draft(t, StatementQuery{})))
+	stored, err := d.m.Statement("acme", "2026-02")
+	if err != nil || stored.Invoice.Date != d.now || stored.Invoice.Due != ms(t, "2027-04-03T21:30:00Z")+d.now-ms(t, "2027-03-20T22:30:00Z") {
+		t.Errorf("due %s, %v", timestamp(stored.Invoice.Due), err)
+	}
+}
+
 func TestMonthsAreFinalizedInOrder(t *testing.T) {
 	d := newAcme(t)
 	defer d.close()
