@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
@@ -11,22 +12,42 @@ const (
 	retentionPoll = time.Minute
 	// retentionRest is how long it rests after each drop, which applying reads some thousand lines for.
 	retentionRest = 100 * time.Millisecond
+	// retentionCatchUp is how long a node that is back, or a leader that is new, is given before anything is dropped: time enough
+	// to hand on what was recorded meanwhile.
+	retentionCatchUp = 2 * retentionPoll
 	// maxDropsAtOnce bounds the drops of one account before the next has its turn.
 	maxDropsAtOnce = 64
 )
 
 // watchRetention drops ledger lines that need not be kept any longer.
+//
+// A node that is away may have recorded events and acknowledged them by itself. Once the lines of their time are dropped nobody can tell
+// whether they were charged before, so they would be refused: nothing is dropped until the node is back and has handed them
+// on, or is removed for good.
 func (l *leadership) watchRetention() {
 	tick := time.NewTicker(retentionPoll)
 	defer tick.Stop()
+	from := time.Now().Add(retentionCatchUp)
 	for {
 		select {
 		case <-tick.C:
-			l.dropDue()
+			if l.someoneAway() {
+				from = time.Now().Add(retentionCatchUp)
+			} else if !time.Now().Before(from) {
+				l.dropDue()
+			}
 		case <-l.ctx.Done():
 			return
 		}
 	}
+}
+
+// someoneAway reports whether a member does not answer.
+func (l *leadership) someoneAway() (away bool) {
+	l.n.machine.View(func(v *fsm.View) {
+		away = slices.ContainsFunc(v.Nodes(), func(n *fsm.Node) bool { return n.Dead && n.RemovedAt == 0 })
+	})
+	return away
 }
 
 // dropDue proposes what retention is due for. Applying decides anew, so a leader that is not one any more, or

@@ -42,12 +42,22 @@ func TestLeaderDropsLinesThatAreDue(t *testing.T) {
 		if s := p.retention(); s.Dropped != 0 {
 			t.Fatalf("lines that no statement has are gone: %+v", s)
 		}
+		away := r.followers()[0]
+		if away == p {
+			away = r.followers()[1]
+		}
+		r.isolate(away)
 		draft, err := p.machine.DraftStatement(t.Context(), "acme", fsm.StatementQuery{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		propose(fsm.FinalizeStatement{Head: draft.StatementHead, Rows: draft.StatementRows})
-		r.eventually(3*retentionPoll, "the first 64 lines are gone on every node", func() bool {
+		time.Sleep(5 * retentionPoll)
+		if s := p.retention(); s.Dropped != 0 {
+			t.Fatalf("lines are gone while a node is away: %+v", s)
+		}
+		r.net.HealAll()
+		r.eventually(retentionCatchUp+3*retentionPoll, "the first 64 lines are gone on every node", func() bool {
 			for _, p := range r.peers {
 				if p.retention().Dropped != 64 {
 					return false
