@@ -89,12 +89,24 @@ func (t *txn) materializeNew(r *record) *Budget {
 // be another node's present for that long. It is part of the replicated behaviour.
 const clockSlack = 5_000
 
+// slackFrom is the first version of an encoded command that reckons with clockSlack, and with
+// leases of a period that ended before its assignment ceased to be leased.
+const slackFrom = 2
+
+// slack is the clockSlack by which the entry is applied.
+func (t *txn) slack() int64 {
+	if t.version < slackFrom {
+		return 0
+	}
+	return clockSlack
+}
+
 // materializeAhead makes durable the budgets of every period that contains a
 // time from clockSlack ago to the staleness bound from now. Until then a node may act on
 // what it derives from the present assignment, so a change of it must find that on record.
 func (t *txn) materializeAhead(r *record) {
 	horizon := satAdd(t.s.now, t.s.maxStaleness())
-	for at := max(0, t.s.now-clockSlack); at <= horizon; {
+	for at := max(0, t.s.now-t.slack()); at <= horizon; {
 		start, end := r.terms.Cadence.Period(at)
 		t.materialize(r, start)
 		if end == Forever {
@@ -122,7 +134,7 @@ func (t *txn) budgetsOf(r *record) []*Budget {
 	var out []*Budget
 	t.s.sprout(r)
 	for b := r.budgets; b != nil; b = b.next {
-		if b.end > t.s.now-clockSlack {
+		if b.end > t.s.now-t.slack() {
 			t.note(b)
 			out = append(out, &b.Budget)
 		}

@@ -18,7 +18,7 @@ import (
 // replica has to write the same bytes, whatever release it runs:
 //
 //	1  ledger lines are not chained yet (see chain.go); values are msgpack
-//	2  ledger lines are chained
+//	2  ledger lines are chained; clocks of nodes may differ (see clockSlack)
 //	3  a Reconcile is packed, and so are the values that codec_line.go lists
 //
 // The checksum makes a damaged entry a rejection instead of a different command.

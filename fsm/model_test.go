@@ -20,6 +20,7 @@ type model struct {
 	now         int64 // of the log: it moves with the commands
 	shares      int64 // S: a birth slice is limit/2S
 	staleness   int64 // how long a node may act on what it knew before
+	slack       int64 // how far clocks may differ; 0: nobody reckons with it, nor with a lease that outlives its assignment's being hard
 	nodes       map[NodeNum]*modelNode
 	assignments map[uint64]*modelAssignment
 	budgets     map[BudgetKey]*modelBudget // those that a command has touched
@@ -68,7 +69,7 @@ type modelBudget struct {
 
 func newModel(now int64) *model {
 	return &model{
-		now: now, shares: DefaultShares, staleness: DefaultMaxStaleness.Milliseconds(),
+		now: now, shares: DefaultShares, staleness: DefaultMaxStaleness.Milliseconds(), slack: clockSlack,
 		nodes: map[NodeNum]*modelNode{}, assignments: map[uint64]*modelAssignment{},
 		budgets: map[BudgetKey]*modelBudget{}, events: map[string]bool{}, released: map[modelRelease]bool{},
 		did: map[BudgetKey]*deed{},
@@ -127,7 +128,7 @@ func (m *model) touch(k BudgetKey) *modelBudget {
 
 // leased is touch for what concerns leases only: nil where none are handed out.
 func (m *model) leased(k BudgetKey) *modelBudget {
-	if a := m.assignments[k.Assignment]; a == nil || !a.hard && m.budgets[k] == nil {
+	if a := m.assignments[k.Assignment]; a == nil || !a.hard && (m.slack == 0 || m.budgets[k] == nil) {
 		return nil
 	}
 	if b := m.touch(k); b.hard {
@@ -276,7 +277,7 @@ func (m *model) setTerms(num uint64, limit int64, hard bool, leader NodeNum) {
 	if a.limit == limit && a.hard == hard {
 		return
 	}
-	for at := max(0, m.now-clockSlack); at <= m.now+m.staleness; {
+	for at := max(0, m.now-m.slack); at <= m.now+m.staleness; {
 		start, end := a.cadence.Period(at)
 		m.touch(BudgetKey{num, start})
 		at = end
@@ -286,7 +287,7 @@ func (m *model) setTerms(num uint64, limit int64, hard bool, leader NodeNum) {
 	}
 	a.limit, a.hard = limit, hard
 	for k, b := range m.budgets {
-		if _, end := a.cadence.Period(k.Start); k.Assignment != num || end <= m.now-clockSlack {
+		if _, end := a.cadence.Period(k.Start); k.Assignment != num || end <= m.now-m.slack {
 			continue
 		}
 		b.limit, b.hard = limit, hard

@@ -102,7 +102,10 @@ func (t *txn) applyExit(n NodeNum, x Exit) {
 // none. A period that had ended when its assignment ceased to be leased still is.
 func (t *txn) leasedBudget(k BudgetKey) *cachedBudget {
 	r := t.s.records.get(k.Assignment)
-	if r == nil || !r.leased() && !r.has(k.Start) && t.load(r, k) == nil {
+	if r == nil {
+		return nil
+	}
+	if !r.leased() && (t.version < slackFrom || !r.has(k.Start) && t.load(r, k) == nil) {
 		return nil
 	}
 	if b := t.budget(r, k); b != nil && b.Leased {
