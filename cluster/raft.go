@@ -17,8 +17,9 @@ const (
 	raftIOTimeout = 5 * time.Second
 	// raftMaxAppend bounds the entries of one batch, and of the queue before it.
 	raftMaxAppend = 512
-	// raftLogCache is how many of the latest entries stay in memory for followers.
-	raftLogCache = 1024
+	// raftLogCache is how many of the latest entries stay in memory for followers. It counts entries, and one
+	// that loads a thousand items has a quarter of a megabyte.
+	raftLogCache = 256
 	// raftConnPool is how many idle connections are kept to each peer.
 	raftConnPool = 3
 	// raftNotifications buffers changes of leadership: raft's loop waits for whoever reads them.

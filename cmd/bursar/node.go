@@ -133,7 +133,10 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err := n.openPorts(); err != nil {
 		return err
 	}
-	n.machine, err = fsm.Open(filepath.Join(n.c.DataDir, stateDir), fsm.Options{Logger: n.log, Observer: &n.observer})
+	err = whileLoading(func() (err error) {
+		n.machine, err = fsm.Open(filepath.Join(n.c.DataDir, stateDir), fsm.Options{Logger: n.log, Observer: &n.observer})
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("opening the state in --data-dir %s: %w", n.c.DataDir, err)
 	}
@@ -154,6 +157,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	n.serveStarting()
+	n.goRun(running, boundGarbage)
 	n.goRun(running, n.join)
 	n.goRun(running, n.watchCluster)
 	n.goRun(running, newDiskWatch(n.c.DataDir, n.lowDisk, n.log).run)
