@@ -18,5 +18,6 @@
 // early.go takes one before the session begins; boot.go and drain.go begin and end
 // a session; journal.go and outbox.go are what survives it, claims.go is what they
 // know and the replica does not yet, recorded.go reads an outbox from outside;
-// pricing.go says what a model's usage costs; server.go is HTTP.
+// pricing.go says what a model's usage costs; server.go is HTTP, parse_plain.go reads the
+// usual check and parse.go any body, deadline.go and linger.go are its connections.
 package enforcer
