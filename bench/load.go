@@ -58,6 +58,10 @@ const (
 	maxBatch       = 1_000 // the contract's
 	loadCallTokens = 1_000 // asked for by one check; half of it is used
 	loadTimeout    = 5 * time.Second
+
+	// turnedAwayPause is how long a caller of a closed loop that got a 429 waits at least before its next
+	// call; twice that at most. It is less than Retry-After asks for, so that what a node has room for is found.
+	turnedAwayPause = 100 * time.Millisecond
 )
 
 // Validate names the flag that is wrong.
@@ -119,6 +123,8 @@ type loadRun struct {
 // kindStats are the figures of one kind.
 type kindStats struct {
 	latency *Latency
+	turned  *Latency // of those, that of 429s
+	taken   *Latency // and that of the others
 	mu      sync.Mutex
 	decided map[string]int
 	retried int
@@ -224,7 +230,7 @@ func (l *Load) newRun(callers []string) (*loadRun, error) {
 		return nil, err
 	}
 	for _, k := range kinds {
-		r.stats[k] = &kindStats{latency: NewLatency(), decided: map[string]int{}}
+		r.stats[k] = &kindStats{latency: NewLatency(), turned: NewLatency(), taken: NewLatency(), decided: map[string]int{}}
 	}
 	for w := range uint64(l.InFlight) {
 		r.workers = append(r.workers, loadWorker{
@@ -264,6 +270,9 @@ func (r *loadRun) call(ctx context.Context, worker, i int, intended time.Time, a
 		retried++
 	}
 	took := time.Since(intended)
+	if r.Rate == 0 && out.code == turnedAway {
+		defer w.rest(ctx)
+	}
 	if out.reservation != "" {
 		// The recorder blocks when it is full. What it cannot send is an error of Close.
 		_ = r.record.Record(ctx, client.Event{
@@ -276,15 +285,30 @@ func (r *loadRun) call(ctx context.Context, worker, i int, intended time.Time, a
 	}
 	s := r.stats[kind]
 	s.latency.Record(took)
+	if out.code == turnedAway {
+		s.turned.Record(took)
+	} else {
+		s.taken.Record(took)
+	}
 	r.second.Record(took)
 	if out.failed() {
 		r.errors.Add(1)
 	}
 	r.sent.Add(int64(out.events))
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.decided[out.code]++
 	s.retried += retried
+	s.mu.Unlock()
+}
+
+// rest keeps a caller that was turned away from coming back at once.
+func (w *loadWorker) rest(ctx context.Context) {
+	t := time.NewTimer(turnedAwayPause + time.Duration(w.rng.Int64N(int64(turnedAwayPause))))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // encode chooses a caller and writes the body.

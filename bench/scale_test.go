@@ -68,12 +68,12 @@ func TestThisProcessHasMemoryAndUsesProcessorTime(t *testing.T) {
 }
 
 func TestOverloadCountsWhatWasGrantedAndWhatWasNot(t *testing.T) {
-	r := OverloadReport{Workload: "check", Capacity: 1000, Steps: []OverloadStep{{Offered: 4000, Goodput: 990, Overloaded: 3010, Codes: map[string]int{"ok": 990}}}}
+	r := OverloadReport{Workload: "check", Capacity: 1000, Steps: []OverloadStep{{Offered: 4000, Goodput: 990, Overloaded: 3010, Turned: Quantiles{P99: 1234}, Codes: map[string]int{"ok": 990}}}}
 	var b bytes.Buffer
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(b.String(), "capacity 1000") || !strings.Contains(b.String(), "3010") {
+	if !strings.Contains(b.String(), "capacity 1000") || !strings.Contains(b.String(), "3010") || !strings.Contains(b.String(), "1.2") {
 		t.Error(b.String())
 	}
 	o := Overload{Each: time.Second, Steps: []float64{11}}

@@ -45,6 +45,8 @@ const (
 	noAnswer   = "error"
 	accepted   = "accepted"
 	rejected   = "rejected"
+
+	turnedAway = httpStatus + "429"
 )
 
 // failed reports whether a call came to nothing. A refusal is an answer.

@@ -285,6 +285,9 @@ func TestAdmissionFollowsTheBacklog(t *testing.T) {
 				t.Errorf("2,000 newcomers wait: %v", err)
 			}
 			settleAll()
+			if b := st.s.depth(); b.allowance != 3_500 {
+				t.Errorf("%d may wait where 7,000 were settled in a moment", b.allowance)
+			}
 			if b := st.s.depth(); b.events != 0 || b.age != 0 || st.s.oldest != nil || st.s.newest != nil || st.s.entering != 0 {
 				t.Errorf("%+v", b)
 			}
@@ -317,14 +320,28 @@ func TestRequestsThatComeAtOnceSeeEachOther(t *testing.T) {
 	})
 }
 
-// A backlog that is old, over HTTP: refused at once, nothing of the request is kept,
+// A backlog that is long, or shorter and old, over HTTP: requests are refused at once, nothing of them is kept,
 // checks go on, and the same request is taken when the backlog is gone.
-func TestAnOldBacklogRefusesAtOnceAndKeepsNothing(t *testing.T) {
+func TestABacklogRefusesAtOnceAndKeepsNothing(t *testing.T) {
+	for name, waiting := range map[string]struct {
+		events int
+		age    time.Duration
+	}{"long": {intakeFloor, 0}, "old": {lateFloor, lateAfter + time.Second}} {
+		t.Run(name, func(t *testing.T) { refusesAndKeepsNothing(t, waiting.events, waiting.age) })
+	}
+}
+
+func refusesAndKeepsNothing(t *testing.T, waiting int, age time.Duration) {
 	n := newSoloNode(t)
 	reserve := n.post("/v1/check", `{"account":"acme","entities":["alice"],"usage":{"tokens":100},"reserve_ttl_ms":60000}`)
 	id := reserve.json["reservation"].(string)
-	a, err := n.e.ship.admit(intakeFloor, shareSettling) // stands for as many events on their way
+	a, err := n.e.ship.admit(waiting, shareSettling) // events on their way
 	mustDo(t, err)
+	stuck, _ := n.e.ship.claim(&fsm.Event{Account: "acme", ID: "stuck"}, &shipBatch{stored: make(chan struct{}), admission: a})
+	n.e.ship.mu.Lock()
+	n.e.ship.intake.lead = n.e.ship.intake.lead.Add(-age)
+	stuck.taken = stuck.taken.Add(-age)
+	n.e.ship.mu.Unlock()
 	for _, ack := range []string{"", "?ack=node", "?ack=quorum"} {
 		for _, body := range []string{events(event("e", fmt.Sprintf(`,"reservation":%q`, id)), event("f", "")), "not even JSON"} {
 			got := n.post("/v1/ingest"+ack, body)
@@ -339,7 +356,7 @@ func TestAnOldBacklogRefusesAtOnceAndKeepsNothing(t *testing.T) {
 			t.Errorf("the reservation has ended: %+v", r)
 		}
 	})
-	if left := n.e.ship.depth(); left.events != 0 || left.bytes != 0 {
+	if left := n.e.ship.depth(); left.events != 1 || left.bytes != 0 {
 		t.Errorf("something was kept: %+v", left)
 	}
 	if c := n.post("/v1/check", `{"account":"acme","entities":["alice"]}`); c.status != 200 || c.json["allowed"] != true {
@@ -348,6 +365,7 @@ func TestAnOldBacklogRefusesAtOnceAndKeepsNothing(t *testing.T) {
 	if n.e.ship.refusedBacklog.Load() != 6 {
 		t.Errorf("%d refusals were counted, want 6", n.e.ship.refusedBacklog.Load())
 	}
+	n.e.ship.unclaim(stuck, 0)
 	n.e.ship.leave(a)
 	got := n.post("/v1/ingest", events(event("e", fmt.Sprintf(`,"reservation":%q,"usage":{"tokens":60}`, id)), event("f", "")))
 	if got.status != 200 || got.json["accepted"] != 2. {

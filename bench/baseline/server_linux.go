@@ -45,3 +45,9 @@ func owner(dir string) *syscall.SysProcAttr {
 	}
 	return nil
 }
+
+// Pause stops the process where it stands, as a debugger or a machine out of memory would.
+func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }

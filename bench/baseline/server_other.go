@@ -2,7 +2,10 @@
 
 package baseline
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 func child(a *syscall.SysProcAttr) *syscall.SysProcAttr { return a }
 
@@ -10,3 +13,9 @@ func child(a *syscall.SysProcAttr) *syscall.SysProcAttr { return a }
 func unprivileged(string) error { return nil }
 
 func owner(string) *syscall.SysProcAttr { return nil }
+
+// Pause stops the process where it stands. It is known on Linux only.
+func (s *Server) Pause() error { return errors.ErrUnsupported }
+
+// Resume lets a paused process go on.
+func (s *Server) Resume() error { return errors.ErrUnsupported }

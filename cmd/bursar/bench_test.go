@@ -90,8 +90,13 @@ func TestBenchmarksOfTheirOwnNodesEndByThemselves(t *testing.T) {
 		t.Error(out)
 	}
 	runBench(t, nil, exitUsage, "overload", "--steps", "20")
+	runBench(t, nil, exitUsage, "overload", "--scene", "backup")
 	runBench(t, nil, exitUsage, "scale", "--entities", "5000000")
 	if long() {
+		out = runBench(t, nil, exitDone, "overload", "--nodes", "3", "--scene", "slow-follower,stopped-follower,backup", "--entities", "10", "--each", "1s", "--rounds", "1")
+		if !strings.Contains(out, "stopped-follower / quiet: p50") {
+			t.Error(out)
+		}
 		out = runBench(t, nil, exitDone, "scale", "--entities", "200", "--small", "20", "--each", "1s", "--rounds", "1")
 		for _, want := range []string{"ready after a restart", "100 rows of the tree", "check at 500/s"} {
 			if !strings.Contains(out, want) {
