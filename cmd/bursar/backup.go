@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -60,25 +59,17 @@ func (c *backupCmd) Run(ctx context.Context, k *kong.Context) error {
 	})
 }
 
-// toFile writes beside the file and renames, so that the file is whole or not there.
 func (c *backupCmd) toFile(ctx context.Context, s *session, status io.Writer) (*backupReport, error) {
-	if _, err := os.Lstat(c.File); err == nil && !c.Force {
-		return nil, usageError{fmt.Errorf("%s exists: say --force to replace it", c.File)}
-	}
-	dir := filepath.Dir(c.File)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(c.File)+"-*") // mode 0600
-	if err != nil {
+	if err := notThere(c.File, c.Force); err != nil {
 		return nil, err
 	}
-	defer os.Remove(f.Name())
-	info, err := copyBackup(ctx, s, f, status)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(f.Name(), c.File); err != nil {
-		return nil, err
-	}
-	return &backupReport{File: c.File, Index: info.Index, Bytes: info.Bytes}, syncDir(dir)
+	r := &backupReport{File: c.File}
+	err := writeWhole(c.File, func(f *os.File) error {
+		info, err := copyBackup(ctx, s, f, status)
+		r.Index, r.Bytes = info.Index, info.Bytes
+		return err
+	})
+	return r, err
 }
 
 // copyBackup streams a backup into w and reads it along, so that only a whole one passes.

@@ -47,14 +47,14 @@ type exportReport struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// Run writes beside the file and renames, so that the file is whole or not there.
+// Run writes a file that is whole or not there.
 func (c *ledgerExportCmd) Run(ctx context.Context, k *kong.Context) error {
 	format := cmp.Or(c.Format, strings.TrimPrefix(strings.ToLower(filepath.Ext(c.File)), "."))
 	if !slices.Contains([]string{formatParquet, outputCSV, outputNDJSON}, format) {
 		return usageError{fmt.Errorf("%s ends in no format: say --format parquet, csv or ndjson", c.File)}
 	}
-	if _, err := os.Lstat(c.File); err == nil && !c.Force {
-		return usageError{fmt.Errorf("%s exists: say --force to replace it", c.File)}
+	if err := notThere(c.File, c.Force); err != nil {
+		return err
 	}
 	return c.with(k, func(s *session) error {
 		r, err := c.toFile(ctx, s, format, newProgress(k.Stderr))
@@ -71,27 +71,20 @@ func (c *ledgerExportCmd) Run(ctx context.Context, k *kong.Context) error {
 
 func (c *ledgerExportCmd) toFile(ctx context.Context, s *session, format string, shown *progress) (*exportReport, error) {
 	defer shown.done()
-	dir := filepath.Dir(c.File)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(c.File)+"-*") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
 	r := &exportReport{File: c.File}
-	if format == formatParquet {
-		r.Lines, err = c.lines(ctx, s, ledgerfile.NewWriter(f), shown)
-	} else {
-		r.Lines, err = c.text(ctx, s, format, f, shown)
-	}
-	info, failed := f.Stat()
-	if err = errors.Join(err, failed, f.Sync(), f.Close()); err != nil {
-		return nil, err
-	}
-	r.Bytes = info.Size()
-	if err := os.Rename(f.Name(), c.File); err != nil {
-		return nil, err
-	}
-	return r, syncDir(dir)
+	err := writeWhole(c.File, func(f *os.File) (err error) {
+		if format == formatParquet {
+			r.Lines, err = c.lines(ctx, s, ledgerfile.NewWriter(f), shown)
+		} else {
+			r.Lines, err = c.text(ctx, s, format, f, shown)
+		}
+		info, failed := f.Stat()
+		if err = errors.Join(err, failed); err == nil {
+			r.Bytes = info.Size()
+		}
+		return err
+	})
+	return r, err
 }
 
 func (c *ledgerExportCmd) filter() client.LedgerFilter {

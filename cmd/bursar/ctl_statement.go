@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/alecthomas/kong"
@@ -48,6 +47,7 @@ func (c *statementListCmd) Run(ctx context.Context, k *kong.Context) error {
 type documentFlags struct {
 	Format string   `help:"table, json, csv, html or pdf." enum:"table,json,csv,html,pdf" default:"table"`
 	Out    string   `short:"o" help:"File to write; standard output if left out." placeholder:"FILE"`
+	Force  bool     `env:"-" help:"Replace the file if there is one."`
 	Admin  []string `help:"Control plane of a node; several for several nodes." env:"BURSAR_ADMIN" default:"http://127.0.0.1:7080" placeholder:"URL"`
 	tokenFlags
 }
@@ -60,20 +60,16 @@ func (f *documentFlags) write(k *kong.Context, ask func(s *session, contentType 
 	if f.Format == "pdf" && f.Out == "" && isTerminal(k.Stdout) {
 		return usageError{errors.New("a PDF is nothing for a terminal: name a file with -o, or send standard output somewhere")}
 	}
+	if f.Out != "" {
+		if err := notThere(f.Out, f.Force); err != nil {
+			return err
+		}
+	}
 	return withAdmin(f.Admin, &f.tokenFlags, f.Format, k, func(s *session) error {
 		if f.Out == "" {
 			return f.into(k.Stdout, s, ask)
 		}
-		dir := filepath.Dir(f.Out)
-		file, err := os.CreateTemp(dir, "."+filepath.Base(f.Out)+"-*") // mode 0600
-		if err != nil {
-			return err
-		}
-		defer os.Remove(file.Name())
-		if err := errors.Join(f.into(file, s, ask), file.Close()); err != nil {
-			return err
-		}
-		return os.Rename(file.Name(), f.Out)
+		return writeWhole(f.Out, func(file *os.File) error { return f.into(file, s, ask) })
 	})
 }
 
