@@ -76,14 +76,14 @@ func (c *csvTable) rows(section string, k csvKey, usage map[string]int64, events
 func (c *csvTable) row(section string, k csvKey, capability string, n int64, events, lines string) {
 	s, decimals := c.p.s, c.p.decimals[capability]
 	_ = c.csv.Write([]string{
-		inert(s.Account), text(s.ID, ""), s.From.Format(time.RFC3339), s.To.Format(time.RFC3339), section, k.kind, k.period,
-		inert(text(k.entity, "")), inert(k.name), inert(text(k.model, "")), inert(k.reason),
-		inert(capability), inert(c.units[capability]), strconv.Itoa(decimals), plain(n, decimals), strconv.FormatInt(n, 10), events, lines,
+		Inert(s.Account), text(s.ID, ""), s.From.Format(time.RFC3339), s.To.Format(time.RFC3339), section, k.kind, k.period,
+		Inert(text(k.entity, "")), Inert(k.name), Inert(text(k.model, "")), Inert(k.reason),
+		Inert(capability), Inert(c.units[capability]), strconv.Itoa(decimals), plain(n, decimals), strconv.FormatInt(n, 10), events, lines,
 	})
 }
 
-// inert keeps a text from being a formula.
-func inert(s string) string {
+// Inert keeps a text in a CSV file from being a formula where a spreadsheet opens it: one that begins as formulas do gets an apostrophe before it.
+func Inert(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s
 	}

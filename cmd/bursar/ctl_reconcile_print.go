@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/bursar-dev/bursar/admin/statement"
 	"github.com/bursar-dev/bursar/client"
 	"github.com/bursar-dev/bursar/fsm"
 	"github.com/bursar-dev/bursar/internal/reconcile"
@@ -187,13 +190,35 @@ func (rc *comparison) ledgerCommand(model string, from, to time.Time) string {
 	return strings.Join(append(words, "--oldest-first", "--limit", "0"), " ")
 }
 
-// quoted writes a word for a shell.
+// quoted writes a word for a shell. Bytes of what is not printable, which would act on the terminal that shows
+// the word, are escaped: such a word is $'…', which bash, zsh and ksh read.
 func quoted(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@") == "" && s[0] != '-' {
 		return s
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	if utf8.ValidString(s) && strings.IndexFunc(s, notPrintable) < 0 {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	var out strings.Builder
+	out.WriteString("$'")
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == '\'' || r == '\\':
+			out.WriteString(`\` + s[:size])
+		case notPrintable(r) || r == utf8.RuneError && size == 1:
+			for _, b := range []byte(s[:size]) {
+				fmt.Fprintf(&out, `\x%02x`, b)
+			}
+		default:
+			out.WriteString(s[:size])
+		}
+		s = s[size:]
+	}
+	return out.String() + "'"
 }
+
+func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // behind reads the first lines of ours behind a difference.
 func (rc *comparison) behind(ctx context.Context, l *reconcile.Line) (lines []client.LedgerLine, err error) {
@@ -216,11 +241,12 @@ func (rc *comparison) behind(ctx context.Context, l *reconcile.Line) (lines []cl
 	return lines, nil
 }
 
+// writeComparedCSV writes a row a comparison, with models that no spreadsheet takes for formulas.
 func writeComparedCSV(w io.Writer, lines []comparedLine) error {
 	out := csv.NewWriter(w)
 	out.Write([]string{"day", "model", "capability", "ours", "theirs", "difference", "note"})
 	for _, l := range lines {
-		out.Write([]string{l.Day, text(l.Model), l.Capability, l.Ours, l.Theirs, l.Difference, l.Note})
+		out.Write([]string{l.Day, statement.Inert(text(l.Model)), l.Capability, l.Ours, l.Theirs, l.Difference, l.Note})
 	}
 	out.Flush()
 	return out.Error()

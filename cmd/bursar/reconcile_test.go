@@ -9,12 +9,15 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/bursar-dev/bursar/client"
 	"github.com/bursar-dev/bursar/fsm"
@@ -208,6 +211,26 @@ func TestReconcileIsExactInEveryTimeZone(t *testing.T) {
 	if out := run(exitUsage, "--provider-csv", written(t, "bad.csv", "start_time,end_time,amount_value,amount_currency,line_item\n1759622400,,x,usd,m\n")); !strings.Contains(out,
 		`bad.csv: line 2, column "amount_value": "x" is not a number`) {
 		t.Error(out)
+	}
+}
+
+// A word of a command line is what the shell it is pasted into reads again, and shows nothing that acts on a terminal.
+func TestQuotedWordsAreReadAgain(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, word := range []string{
+		"gpt-4o", "", "-x", "it's", `a\b c`, "日本 \"x\" $HOME `x`", "=1+1", "\x1b[31m", "red\u009b31m", "\u202eabc\u2066", "it's \\\n\t\x7f\u00a0 9", "\xff\xc2", "\x01f0\u20280",
+	} {
+		written := quoted(word)
+		if i := strings.IndexFunc(written, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 || !utf8.ValidString(written) {
+			t.Errorf("%q is written as %q, with what is not printable", word, written)
+		}
+		out, err := exec.Command(bash, "-c", "printf %s "+written).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("%q is written as %s, which is read as %q, %v", word, written, out, err)
+		}
 	}
 }
 
