@@ -57,7 +57,7 @@ func boundGarbage(ctx context.Context) error {
 	for {
 		metrics.Read(heap)
 		live, idle := heap[0].Value.Uint64(), heap[1].Value.Uint64()
-		if idle > max(idleAllowed, live/2) && time.Since(returned) > idleReturned {
+		if idle > idleAllowed && time.Since(returned) > idleReturned {
 			debug.FreeOSMemory()
 			returned = time.Now()
 		}
