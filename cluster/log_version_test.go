@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,18 @@ func TestLogIsWrittenAsEveryMemberReadsIt(t *testing.T) {
 			}
 		}
 		written(0) // none was packed
+		for _, body := range []fsm.Body{
+			fsm.FinalizeStatement{}, fsm.PutInvoice{Account: "acme"}, fsm.SetRetention{Account: "acme"},
+			fsm.MarkExported{Account: "acme"}, fsm.DropLines{Account: "acme"},
+		} {
+			for _, name := range r.names() {
+				_, err := r.peers[name].node.Propose(r.within(5*time.Second), fsm.Actor{}, body)
+				if !errors.Is(err, fsm.ErrConflict) || !strings.Contains(err.Error(), "every node must run this release first") {
+					t.Errorf("%s: %T: %v", name, body, err)
+				}
+			}
+		}
+		written(0)
 		old.close()
 		old.config.Tuning.LogVersion = 0
 		old.start()

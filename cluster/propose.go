@@ -33,8 +33,8 @@ func (n *Node) ProposeQuick(ctx context.Context, actor fsm.Actor, body fsm.Body)
 
 // propose retries under one command id until the outcome is known or ctx ends.
 func (n *Node) propose(ctx context.Context, actor fsm.Actor, body fsm.Body, everyone bool) (uint64, error) {
-	// The leader encodes it for the log; whatever its release, it reads this.
-	encoded, err := fsm.EncodeVersion(&fsm.Command{ID: newCommandID(), Actor: actor, Body: body}, fsm.FirstLogVersion)
+	// The leader encodes it for the log; whatever its release, it reads this if it knows the body.
+	encoded, err := fsm.EncodeVersion(&fsm.Command{ID: newCommandID(), Actor: actor, Body: body}, fsm.Since(body))
 	if err != nil {
 		return 0, err
 	}
@@ -46,6 +46,9 @@ func (n *Node) propose(ctx context.Context, actor fsm.Actor, body fsm.Body, ever
 	err = n.untilKnown(ctx, func(ctx context.Context) (err error) {
 		index, err = n.viaLeader(ctx, m, &proposeRequest{Command: encoded},
 			func(l *leadership) (uint64, error) { return l.propose(ctx, encoded, everyone) })
+		if fsm.Since(body) > fsm.FirstLogVersion && errors.Is(err, fsm.ErrCorrupt) {
+			return fsm.ErrReleases // it is the leader that cannot read it
+		}
 		return err
 	})
 	if err != nil {

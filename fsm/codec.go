@@ -21,6 +21,8 @@ import (
 //	2  ledger lines are chained; clocks of nodes may differ (see clockSlack)
 //	3  a Reconcile is packed, and so are the values that codec_line.go lists
 //
+// Kinds were added with versions 2 and 3, and are unknown in earlier ones (see Since).
+//
 // The checksum makes a damaged entry a rejection instead of a different command.
 // Unknown versions, kinds and fields are rejected too: a replica that skipped
 // what it does not know would drift from one that knows it.
@@ -44,10 +46,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // body, or is larger than MaxCommandBytes.
 func Encode(c *Command) ([]byte, error) { return EncodeVersion(c, LogVersion) }
 
-// EncodeVersion is Encode as an earlier version.
+// EncodeVersion is Encode as an earlier version. A body that releases of that version cannot
+// read is a conflict: some replicas would apply the entry, and some reject it.
 func EncodeVersion(c *Command, version uint8) ([]byte, error) {
 	if c.Body == nil {
 		return nil, invalid("body", "is missing")
+	}
+	if version < Since(c.Body) {
+		return nil, ErrReleases
 	}
 	data := make([]byte, commandHeader, 256)
 	data[0], data[1], data[2] = commandMagic, version, byte(c.Body.kind())
@@ -113,7 +119,7 @@ func decodeCommand(data []byte, m *unpackMemory) (*Command, error) {
 		return nil, corrupt("its checksum does not match")
 	}
 	decode := bodyDecoder(kind(data[2]))
-	if decode == nil {
+	if decode == nil || data[1] < kind(data[2]).since() {
 		return nil, corrupt("its kind %d is unknown", data[2])
 	}
 	if data[1] >= packedFrom && kind(data[2]) == kindReconcile {
@@ -138,6 +144,19 @@ func decodeCommand(data []byte, m *unpackMemory) (*Command, error) {
 		return nil, corrupt("%d bytes follow it", r.Len())
 	}
 	return c, nil
+}
+
+// Since returns the first version of an encoded command that body can be in.
+func Since(body Body) uint8 { return body.kind().since() }
+
+func (k kind) since() uint8 {
+	switch k {
+	case kindFinalizeStatement, kindPutInvoice:
+		return 2
+	case kindSetRetention, kindMarkExported, kindDropLines:
+		return 3
+	}
+	return FirstLogVersion
 }
 
 // bodyDecoder returns what decodes a body of kind k, or nil.

@@ -52,6 +52,9 @@ var (
 	ErrCorrupt  = &Error{Code: CodeCorrupt}
 )
 
+// ErrReleases rejects a command that a member's release cannot read. It is never in the log.
+var ErrReleases = conflict("every node must run this release first: one that does not cannot read this change")
+
 func invalid(field, format string, args ...any) *Error {
 	m := fmt.Sprintf(format, args...)
 	return &Error{Code: CodeInvalid, Message: field + ": " + m, Fields: []FieldError{{Field: field, Message: m}}}
