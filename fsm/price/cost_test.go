@@ -197,21 +197,7 @@ func TestCostEqualsBigRationalsOverTheRealMap(t *testing.T) {
 				amounts[u.String()] = rapid.OneOf(rapid.Int64Range(0, 3000), rapid.Int64Range(0, 400_000), rapid.Int64Range(0, 10_000_000_000)).Draw(t, u.String())
 			}
 		}
-		var q Quantities
-		for id, n := range amounts {
-			q.Set(UsageOf([]byte(id)), n, 0)
-		}
-		var terms []Term
-		got, _, err := b.Find([]byte(name)).Cost(q, tier, &terms)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := oracle(raw[name], amounts, tier.String()); want.Cmp(big.NewInt(got)) != 0 {
-			t.Fatalf("%s %s %v costs %d, want %s; terms %+v", name, tier, amounts, got, want, terms)
-		}
-		if again, err := Sum(terms); err != nil || again != got {
-			t.Fatalf("the terms add up to %d (%v), the cost is %d", again, err, got)
-		}
+		costsByOracle(t, b, name, raw[name], tier, amounts)
 	})
 }
 
@@ -434,6 +420,30 @@ func TestNumbersOfTheFormat(t *testing.T) {
 	}
 }
 
+// costsByOracle fails the test unless amounts cost what the oracle says, and the terms add up to it. It returns the terms.
+func costsByOracle(t interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}, b *Book, name string, model map[string]any, tier Tier, amounts map[string]int64) (terms []Term) {
+	t.Helper()
+	var q Quantities
+	for id, n := range amounts {
+		q.Set(UsageOf([]byte(id)), n, 0)
+	}
+	got, _, err := b.Find([]byte(name)).Cost(q, tier, &terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := oracle(model, amounts, tier.String()); want.Cmp(big.NewInt(got)) != 0 {
+		t.Fatalf("%s %s %v costs %d, want %s; terms %+v", name, tier, amounts, got, want, terms)
+	}
+	if again, err := Sum(terms); err != nil || again != got {
+		t.Fatalf("%s %s %v: the terms add up to %d (%v), the cost is %d", name, tier, amounts, again, err, got)
+	}
+	return terms
+}
+
 // TestEveryPriceOfTheRealMapIsChargedExactly leaves nothing to chance: every model, in every tier, at and above each
 // threshold, each usage alone and all of them together. Every price that stands in the map has to be charged by one of them.
 func TestEveryPriceOfTheRealMapIsChargedExactly(t *testing.T) {
@@ -449,21 +459,7 @@ func TestEveryPriceOfTheRealMapIsChargedExactly(t *testing.T) {
 	for name, model := range raw {
 		for tier := range Tier(tiers) {
 			check := func(amounts map[string]int64) {
-				var q Quantities
-				for id, n := range amounts {
-					q.Set(UsageOf([]byte(id)), n, 0)
-				}
-				var terms []Term
-				got, _, err := b.Find([]byte(name)).Cost(q, tier, &terms)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if want := oracle(model, amounts, tier.String()); want.Cmp(big.NewInt(got)) != 0 {
-					t.Fatalf("%s %s %v costs %d, want %s; terms %+v", name, tier, amounts, got, want, terms)
-				}
-				if again, err := Sum(terms); err != nil || again != got {
-					t.Fatalf("%s %s %v: the terms add up to %d (%v), the cost is %d", name, tier, amounts, again, err, got)
-				}
+				terms := costsByOracle(t, b, name, model, tier, amounts)
 				for _, term := range terms {
 					charged[name+" "+term.Field.String()] = true
 				}
