@@ -14,7 +14,7 @@
 //
 // What happens comes in through applied.go; agent.go sends what want.go decides;
 // notices.go sees cancels and confirms through; transit.go waits until what was
-// set free is room for anyone; accept.go charges an event before ship.go ships it,
+// set free is room for anyone; intake.go and admit.go bound what waits, accept.go charges an event before ship.go ships it,
 // early.go takes one before the session begins; boot.go and drain.go begin and end
 // a session; journal.go and outbox.go are what survives it, claims.go is what they
 // know and the replica does not yet, recorded.go reads an outbox from outside;

@@ -399,3 +399,18 @@ func TestAnOriginWithTooMuchToDoLeavesEventsToWhoeverForwardsThem(t *testing.T) 
 	}
 	n.e.ship.leave(a)
 }
+
+func TestARequestThatSettlesAReservationMayJoinLonger(t *testing.T) {
+	items := func(reservations ...string) (all []ingestItem) {
+		for _, r := range reservations {
+			all = append(all, ingestItem{ev: &fsm.Event{Reservation: r}})
+		}
+		return append(all, ingestItem{code: RejectID, ev: &fsm.Event{Reservation: away}}) // rejected: it does not come
+	}
+	if n, share := shareOf(items("", "")); n != 2 || share != sharePlain {
+		t.Errorf("plain: %d events, share %v", n, share)
+	}
+	if n, share := shareOf(items("", away)); n != 2 || share != shareSettling {
+		t.Errorf("settling: %d events, share %v", n, share)
+	}
+}
