@@ -21,7 +21,7 @@ type cachedBudget struct {
 	Budget
 	end     int64  // of its period
 	touched uint64 // index of the last entry that changed it
-	queued  bool   // in the expiry queue
+	place   int    // in the expiry queue, from 1; 0: it is not in it
 	// unwritten: the store has an older one, until the tail is committed.
 	unwritten bool
 	batched   bool // while unwritten: the tail's batch has it as it is
@@ -116,6 +116,7 @@ func (s *state) rest(b *cachedBudget) {
 	if r.seed == nil {
 		if r.seed = s.seedOf(r, &b.Budget); r.seed != nil {
 			r.drop(b)
+			s.dequeue(b)
 			return
 		}
 	}
@@ -124,9 +125,15 @@ func (s *state) rest(b *cachedBudget) {
 
 // enqueue has a budget forgotten when its period is no longer recent.
 func (s *state) enqueue(b *cachedBudget) {
-	if b.end != Forever && !b.queued {
-		b.queued = true
+	if b.end != Forever && b.place == 0 {
 		heap.Push(&s.expiry, b)
+	}
+}
+
+// dequeue is for a budget that is out of memory before its time.
+func (s *state) dequeue(b *cachedBudget) {
+	if b.place != 0 {
+		heap.Remove(&s.expiry, b.place-1)
 	}
 }
 
@@ -191,10 +198,19 @@ type expiryQueue []*cachedBudget
 
 func (q expiryQueue) Len() int           { return len(q) }
 func (q expiryQueue) Less(i, j int) bool { return q[i].end < q[j].end }
-func (q expiryQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+
+// Swap implements heap.Interface.
+func (q expiryQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i+1, j+1
+}
 
 // Push implements heap.Interface.
-func (q *expiryQueue) Push(x any) { *q = append(*q, x.(*cachedBudget)) }
+func (q *expiryQueue) Push(x any) {
+	b := x.(*cachedBudget)
+	*q = append(*q, b)
+	b.place = len(*q)
+}
 
 // Pop implements heap.Interface.
 func (q *expiryQueue) Pop() any {
@@ -202,5 +218,6 @@ func (q *expiryQueue) Pop() any {
 	last := (*q)[n]
 	(*q)[n] = nil
 	*q = (*q)[:n]
+	last.place = 0
 	return last
 }

@@ -35,7 +35,7 @@ func (r *record) born() *cachedBudget {
 
 // asBorn reports whether b, a budget of r, is as it was born with these shares.
 func (r *record) asBorn(b *Budget, shares int64) bool {
-	if b.Used != 0 || b.Avg != 0 || b.Gen != 0 || b.Holder != 0 || len(b.Acks) != 0 ||
+	if b.Used != 0 || b.Forfeited != 0 || b.Avg != 0 || b.Gen != 0 || b.Holder != 0 || len(b.Acks) != 0 ||
 		b.Limit != r.limit || b.Unlimited != r.terms.Unlimited || b.Leased != r.leased() {
 		return false
 	}
