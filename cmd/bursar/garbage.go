@@ -51,15 +51,17 @@ func boundGarbage(ctx context.Context) error {
 	defer debug.SetGCPercent(before)
 	set := mostGCPercent
 	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
-	var returned time.Time
+	returned, started := time.Now(), false
 	tick := time.NewTicker(gcPercentEvery)
 	defer tick.Stop()
 	for {
 		metrics.Read(heap)
 		live, idle := heap[0].Value.Uint64(), heap[1].Value.Uint64()
-		if idle > idleAllowed && time.Since(returned) > idleReturned {
-			debug.FreeOSMemory()
-			returned = time.Now()
+		if (idle > idleAllowed || !started) && time.Since(returned) > idleReturned {
+			debug.FreeOSMemory() // also what a start has left behind, which a node with little to do would not collect for long
+			returned, started = time.Now(), true
+			metrics.Read(heap)
+			live = heap[0].Value.Uint64()
 		}
 		if want := gcPercent(live); want-set >= gcPercentChange || set-want >= gcPercentChange {
 			debug.SetGCPercent(want)
