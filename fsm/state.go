@@ -52,7 +52,6 @@ type scratch struct {
 	known      dedup
 	line       LedgerLine
 	packer     eventPacker
-	kinds      []string // of the entities of a chain; "" for one that is unknown or of a type before
 }
 
 // tenant is an account with its tree.

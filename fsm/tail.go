@@ -90,7 +90,7 @@ func (t *tail) commit() error {
 	if t.batch == nil {
 		return nil
 	}
-	err := errors.Join(t.writeEvents(), t.marks.write(t.batch), t.writeBudgets(), t.s.rollups.write(t.batch), t.batch.Set(keyApplied, t.s.appliedMark(), nil))
+	err := errors.Join(t.writeEvents(), t.marks.write(t.batch), t.writeBudgets(), t.s.rollups.write(t.reader(), t.batch), t.batch.Set(keyApplied, t.s.appliedMark(), nil))
 	if err == nil {
 		err = t.batch.Commit(pebble.NoSync)
 	}
