@@ -24,10 +24,10 @@ type endpoint struct {
 	inflight  int
 	latency   float64 // seconds, running mean of answers
 	measured  time.Time
-	failures  int       // in a row, without an answer between
-	out       bool      // not used while others can be, until it is seen ready
-	outUntil  time.Time // when it may be tried or probed again
-	probing   bool      // a goroutine looks at /readyz
+	failures  int          // in a row, without an answer between
+	out       bool         // not used while others can be, until it is seen ready
+	outUntil  time.Time    // when it may be tried or probed again
+	probing   bool         // a goroutine looks at /readyz
 	restUntil [2]time.Time // it said it is overloaded: with ingests, with anything else
 }
 

@@ -69,7 +69,9 @@ func (m *Machine) Unattributed(account string, from, to int64, after uint64) (*U
 		}
 		page.Entities = append(page.Entities, s)
 	}
-	slices.SortFunc(page.Entities, func(a, b UnattributedSum) int { return cmp.Or(cmp.Compare(b.Events, a.Events), cmp.Compare(a.Entity, b.Entity)) })
+	slices.SortFunc(page.Entities, func(a, b UnattributedSum) int {
+		return cmp.Or(cmp.Compare(b.Events, a.Events), cmp.Compare(a.Entity, b.Entity))
+	})
 	return page, nil
 }
 
