@@ -1,7 +1,7 @@
 package fsm
 
 // Observer is told what a batch of log entries changed. It is called by the
-// apply goroutine, after the changes are in the state and in the store and
+// apply goroutine, after the changes are in the state, and for whoever reads it in the store, and
 // before the next batch; it must not block and must not call Apply. The slices
 // belong to the observer.
 type Observer interface {

@@ -7,7 +7,7 @@
 //	surface       command.go event.go changes.go errors.go limits.go, and the types in
 //	              entity.go assignment.go budget.go node.go token.go cadence.go
 //	machine       machine.go (open, close, read) apply.go (entries to outcomes) txn.go (one
-//	              entry) wait.go checksum.go failure.go view.go query.go
+//	              entry) tail.go (what the store does not have yet) wait.go checksum.go failure.go view.go query.go
 //	leases        lease.go (the pure rules) birth.go (what a period is born with) reconcile.go
 //	              settle.go releases.go nodes.go restore.go budget_cache.go invariants.go
 //	configuration put_*.go move.go archive.go allocated.go limit.go backfill.go validate.go

@@ -14,7 +14,7 @@ type counters struct {
 }
 
 // appliedMark is the bare value under keyApplied: index, term, checksum and
-// clock, 8 bytes each. Every Apply call writes it with what it changed.
+// clock, 8 bytes each. Every commit writes it with what entries have changed.
 const appliedMarkSize = 32
 
 func (s *state) appliedMark() []byte {

@@ -9,7 +9,7 @@ import (
 )
 
 // rollups are the rows that lines have lately been added to, decoded. It is a
-// cache of what the store and the batch under way hold: nothing replicated
+// cache of what the store and the tail hold: nothing replicated
 // depends on what is in it.
 type rollups struct {
 	rows   map[string]*rollupRow     // by key
