@@ -92,6 +92,7 @@ func (e *Enforcer) openShipper() (*shipper, error) {
 			_, _, known, err := e.m.Event(account, id)
 			return known, err
 		},
+		refused: e.refusedUnheard,
 	})
 }
 
@@ -196,14 +197,22 @@ func (e *Enforcer) forward(ctx context.Context, node fsm.NodeNum, group []*inges
 // settle notes what became of an accepted event.
 func (it *ingestItem) settle(outcome fsm.EventOutcome, quorum bool) {
 	it.outcome, it.quorum = outcome, quorum
+	if code, detail := refusal(it.ev, outcome); code != "" {
+		it.reject(code, "%s", detail)
+	}
+}
+
+// refusal says why an event is not in the ledger; code is empty if it is.
+func refusal(ev *fsm.Event, outcome fsm.EventOutcome) (code, detail string) {
 	switch outcome {
 	case fsm.IDConflict:
-		it.reject(RejectConflict, "id %s was used before with another body", it.ev.ID)
+		return RejectConflict, fmt.Sprintf("id %s was used before with another body", ev.ID)
 	case fsm.TooOld:
-		it.reject(RejectTime, "at lies in a time whose lines were dropped by retention: the event may have been charged then")
+		return RejectTime, "at lies in a time whose lines were dropped by retention: the event may have been charged then"
 	case fsm.Dropped:
-		it.reject(RejectNoAccount, "account %s does not exist", it.ev.Account)
+		return RejectNoAccount, fmt.Sprintf("account %s does not exist", ev.Account)
 	}
+	return "", ""
 }
 
 // recording is one item on its way through record.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/bursar-dev/bursar/fsm"
@@ -143,6 +144,18 @@ func (s *server) keepRejected(items []ingestItem, token, bound string) {
 			At: it.ev.ReceivedAt, Account: it.ev.Account, ID: it.sentID, Code: it.code, Detail: it.detail, Token: token,
 		})
 	}
+}
+
+// refusedUnheard keeps an event that was acknowledged and then refused, its sender having gone: by this node alone, while
+// it could not know better. It is not in the metric, which counts answers.
+func (e *Enforcer) refusedUnheard(ev *fsm.Event, outcome fsm.EventOutcome) {
+	code, detail := refusal(ev, outcome)
+	e.log.Warn("an event that this node had acknowledged by itself was refused", "account", ev.Account, "event", ev.ID, "at", time.UnixMilli(ev.At).UTC(), "code", code, "detail", detail)
+	account := ev.Account
+	if e.account(e.catalog.Load(), []byte(account)) == nil {
+		account = noAccount
+	}
+	e.rejections.add(account, Rejected{At: e.now(), Account: ev.Account, ID: ev.ID, Code: code, Detail: "acknowledged before: " + detail})
 }
 
 // ClusterRejected returns what each live node knows of an account's rejected

@@ -35,6 +35,7 @@ type shipper struct {
 	begun    func() bool      // the session has begun: events may be sent
 	draw     func(*fsm.Event) surplus
 	giveBack func(surplus) transit
+	refused  func(*fsm.Event, fsm.EventOutcome)
 	outbox   *outbox
 	fs       vfs.FS
 	dir      string
@@ -140,6 +141,7 @@ type shipConfig struct {
 	draw     func(*fsm.Event) surplus               // draws an undrawn event, once the session has begun
 	giveBack func(surplus) transit                  // what that left of a reservation, once the event is durable with its draws
 	known    func(account, id string) (bool, error) // whether the replica has the event
+	refused  func(*fsm.Event, fsm.EventOutcome)     // an event that nobody waits for is not in the ledger after all; nil: nobody cares
 }
 
 // openShipper opens the outbox and takes up what stands in it, dropping what the
@@ -150,7 +152,7 @@ func openShipper(c shipConfig) (*shipper, error) {
 		return nil, err
 	}
 	s := &shipper{
-		log: c.log, peers: c.peers, node: c.node, session: c.session, index: c.index, begun: c.begun, draw: c.draw, giveBack: c.giveBack, outbox: box, fs: c.fs, dir: c.dir,
+		log: c.log, peers: c.peers, node: c.node, session: c.session, index: c.index, begun: c.begun, draw: c.draw, giveBack: c.giveBack, refused: c.refused, outbox: box, fs: c.fs, dir: c.dir,
 		events: make(map[eventKey]*shipment), idle: make(chan struct{}),
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxPartsSent),
 	}
@@ -291,16 +293,26 @@ func (s *shipper) applied(ev *fsm.EventApplied) (own *fsm.Event, ok bool) {
 
 // complete answers those who wait for the events seen since the last call.
 func (s *shipper) complete() {
-	now := time.Now()
+	for _, sh := range s.announceSettled(time.Now()) {
+		s.refused(sh.ev, sh.outcome)
+	}
+}
+
+// announceSettled returns those that were refused and that nobody waits for: they were acknowledged before.
+func (s *shipper) announceSettled(now time.Time) (unheard []*shipment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sh := range s.settled {
+		if s.refused != nil && len(sh.waiters) == 0 && sh.outcome != fsm.Settled && sh.outcome != fsm.Duplicate {
+			unheard = append(unheard, sh)
+		}
 		s.intake.waited(now, sh.taken)
 		s.announce(sh)
 	}
 	s.intake.done(now, len(s.settled))
 	clear(s.settled)
 	s.settled = s.settled[:0]
+	return unheard
 }
 
 // finish takes an event out. s.mu is held.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -282,6 +283,30 @@ func TestOnlyItsOwnCopySettlesAnEvent(t *testing.T) {
 	}
 	<-st.s.watch([]*shipment{sh}) // of what is done: at once
 	mustDo(t, st.s.drained(t.Context()), st.s.close())
+}
+
+// An event that was acknowledged by this node alone and then refused must not vanish in silence; who waits hears it in the answer.
+func TestARefusalThatNobodyWaitsForIsReported(t *testing.T) {
+	st := openShipTest(t, vfs.NewMem())
+	var heard []string
+	st.s.refused = func(ev *fsm.Event, outcome fsm.EventOutcome) {
+		st.s.mu.Lock() // it is called without
+		st.s.mu.Unlock()
+		heard = append(heard, fmt.Sprint(ev.ID, " ", outcome))
+	}
+	all := st.put(t, "settled", "duplicate", "old", "conflict", "gone", "waited")
+	seen := st.s.watch(all[5:])
+	for i, outcome := range []fsm.EventOutcome{fsm.Settled, fsm.Duplicate, fsm.TooOld, fsm.IDConflict, fsm.Dropped, fsm.TooOld} {
+		st.s.applied(&fsm.EventApplied{Account: "acme", ID: all[i].ev.ID, Node: 1, Outcome: outcome})
+	}
+	st.s.complete()
+	st.s.complete()
+	<-seen
+	want := []string{fmt.Sprint("old ", fsm.TooOld), fmt.Sprint("conflict ", fsm.IDConflict), fmt.Sprint("gone ", fsm.Dropped)}
+	if !slices.Equal(heard, want) {
+		t.Errorf("reported %q, want %q", heard, want)
+	}
+	mustDo(t, st.s.close())
 }
 
 func TestDrainingSaysWhatIsLeft(t *testing.T) {
