@@ -55,6 +55,7 @@ var roleMatrix = []roleCase{
 	{"POST", "/v1/accounts/acme/retention/exported", `{"through_seq":9}`, 403, 403, 409, 409, 403, 403, 409, 404},
 	{"GET", "/v1/accounts/acme/usage", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/accounts/acme/rejected", "", 403, 200, 200, 200, 403, 200, 200, 404},
+	{"GET", "/v1/accounts/acme/unattributed", "", 403, 200, 200, 200, 403, 200, 200, 404},
 	{"GET", "/v1/rejected", "", 403, 200, 200, 200, 403, 403, 403, 403},
 	{"POST", "/v1/accounts/acme/adjustments", `{"event_id":"evt-1","kind":"adjust","usage":{"usd":1},"dry_run":true}`, 403, 403, 200, 200, 403, 403, 200, 404},
 	{"POST", "/v1/accounts/acme/adjustments/reprice", `{"model":"gpt"}`, 403, 403, 200, 200, 403, 403, 200, 404},

@@ -50,6 +50,7 @@ type Tuning struct {
 	SnapshotThreshold uint64
 	SnapshotInterval  time.Duration
 	TrailingLogs      uint64
+	SnapshotBytes     int64 // of entries, after which a snapshot is taken
 	ChecksumEvery     time.Duration
 	DiskStall         time.Duration
 	CommitTimeout     time.Duration // raft: how late a follower may learn of a commit if no notice of it arrives
@@ -102,6 +103,7 @@ func (c Config) withDefaults() Config {
 	t.SnapshotThreshold = orDefault(t.SnapshotThreshold, defaultSnapshotThreshold)
 	t.SnapshotInterval = orDefault(t.SnapshotInterval, defaultSnapshotInterval)
 	t.TrailingLogs = orDefault(t.TrailingLogs, defaultTrailingLogs)
+	t.SnapshotBytes = orDefault(t.SnapshotBytes, defaultSnapshotBytes)
 	t.ChecksumEvery = orDefault(t.ChecksumEvery, defaultChecksumEvery)
 	t.DiskStall = orDefault(t.DiskStall, defaultDiskStall)
 	t.CommitTimeout = orDefault(t.CommitTimeout, defaultCommitTimeout)

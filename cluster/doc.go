@@ -20,7 +20,8 @@
 //	notice.go     followers told of a commit at once     awake.go      timers that a pause does not fool
 //	apply.go      one entry through raft                 log.go        raft's and memberlist's logs to slog
 //	seal.go       sums of what raft stores               bolt_check.go  pages that bbolt may follow
-//	raft_log.go   what raft warns of and is in order        committer.go  what is applied, to the store
+//	raft_log.go   what raft warns of and is in order     committer.go  what is applied, to the store
+//	log_size.go   a log that does not grow by bytes
 //
 //	leader.go     a term as leader                       session.go    who was heard when
 //	propose.go    a command to the leader and back       everyone.go   waiting for every live node

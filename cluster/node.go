@@ -56,6 +56,7 @@ type Node struct {
 	openedAt  time.Time
 	closing   atomic.Bool
 	applying  applyGate
+	logSize   logSize
 	closeOnce sync.Once
 	closed    chan struct{} // closed when everything has stopped
 
@@ -129,7 +130,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.rpc = newRPCClient(func(ctx context.Context, lane purpose, to target) (net.Conn, welcome, error) {
 		return n.transport.dial(ctx, lane, to)
 	})
-	sm := &stateMachine{machine: n.machine, changed: n.refreshMembers, configured: n.reconfigured, failed: n.fail}
+	sm := &stateMachine{machine: n.machine, changed: n.refreshMembers, configured: n.reconfigured, failed: n.fail, size: &n.logSize}
 	if n.raft, err = startRaft(&n.cfg, raftLogger(n.log, n.inOrder), n.transport, n.dir, n.machine, sm); err != nil {
 		n.transport.close()
 		return err
@@ -145,6 +146,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.transport.run()
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(n.watchStore)
+	n.wg.Go(n.watchLogSize)
 	n.wg.Go(n.seekMembership)
 	return ctx.Err()
 }

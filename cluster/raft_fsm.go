@@ -20,6 +20,7 @@ type stateMachine struct {
 	committed  func()                   // called before every batch is applied: raft knows that it is committed
 	configured func(raft.Configuration) // called for every committed configuration
 	failed     func(error)
+	size       *logSize
 
 	broken atomic.Bool // the store failed: nothing more is applied
 }
@@ -36,6 +37,7 @@ func (s *stateMachine) Apply(l *raft.Log) any { return s.ApplyBatch([]*raft.Log{
 // command that begins a leader's term they only move the applied index.
 func (s *stateMachine) ApplyBatch(logs []*raft.Log) []any {
 	s.committed()
+	s.size.add(logs)
 	answers := make([]any, len(logs))
 	if s.broken.Load() {
 		for i := range answers {

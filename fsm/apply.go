@@ -86,6 +86,11 @@ func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err
 		m.sums.add(m.s.index, m.s.sum)
 		p.entries++
 	}
+	if m.tail.indexed { // the rare kind, which a crash of the process alone should not take
+		if err := m.tail.commit(); err != nil {
+			return nil, err
+		}
+	}
 	if p.entries == 0 {
 		return nil, nil
 	}

@@ -19,7 +19,7 @@ import (
 //
 // A tail is of one of two kinds. Entries of events, by far the most, read nothing of what others wrote but event ids, and
 // budgets and sums that are in memory: their tail is a plain batch and lists beside it. All other entries may read what they like:
-// theirs is an indexed batch.
+// theirs is an indexed batch, which is committed with the last of them in an Apply call.
 type tail struct {
 	db      *pebble.DB
 	batch   *pebble.Batch // nil: there is nothing
