@@ -55,6 +55,22 @@ func openIdentity(fs vfs.FS, dir, node string) (*identity, error) {
 	return id, nil
 }
 
+// rememberedCluster returns the cluster whose a data directory knows it is, "" if none.
+func rememberedCluster(fs vfs.FS, dir string) (string, error) {
+	b, err := readFile(fs, filepath.Join(dir, identityFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	var v identityFields
+	if err == nil {
+		err = json.Unmarshal(b, &v)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read %s in %s: %w", identityFile, dir, err)
+	}
+	return v.Cluster, nil
+}
+
 func (id *identity) get() identityFields {
 	id.mu.Lock()
 	defer id.mu.Unlock()

@@ -41,14 +41,14 @@ func Salvage(c Config, m, scratch *fsm.Machine, events []fsm.Event, w io.Writer)
 	if err := copyMachine(scratch, m); err != nil {
 		return nil, err
 	}
-	out := &Salvaged{Events: len(events), Cluster: readMembers(scratch).settings.ClusterID}
-	if out.Cluster == "" {
-		return nil, fmt.Errorf("%s holds no cluster's state: it never joined one", c.DataDir)
-	}
+	out := &Salvaged{Events: len(events)}
 	out.State, _ = scratch.Applied()
 	var err error
 	if out.Log, err = replay(&c, scratch); err != nil {
 		return nil, err
+	}
+	if out.Cluster = readMembers(scratch).settings.ClusterID; out.Cluster == "" {
+		return nil, fmt.Errorf("%s holds no cluster's state: it never joined one", c.DataDir)
 	}
 	for i := range events {
 		part := fsm.Part{Node: events[i].Node, Events: events[i : i+1]}
@@ -76,7 +76,11 @@ func LogEnd(c Config, m *fsm.Machine) (index uint64, cluster string, err error) 
 		return 0, "", fmt.Errorf("read raft's log: %w", err)
 	}
 	applied, _ := m.Applied()
-	return max(applied, last), readMembers(m).settings.ClusterID, nil
+	cluster = readMembers(m).settings.ClusterID
+	if cluster == "" { // that may be in raft's log only
+		cluster, err = rememberedCluster(c.FS, c.DataDir)
+	}
+	return max(applied, last), cluster, err
 }
 
 // copyMachine makes to's state that of from.
