@@ -290,8 +290,11 @@ func TestARefusalThatNobodyWaitsForIsReported(t *testing.T) {
 	st := openShipTest(t, vfs.NewMem())
 	var heard []string
 	st.s.refused = func(ev *fsm.Event, outcome fsm.EventOutcome) {
-		st.s.mu.Lock() // it is called without
-		st.s.mu.Unlock()
+		if !st.s.mu.TryLock() {
+			t.Error("it is called with the lock held")
+		} else {
+			st.s.mu.Unlock()
+		}
 		heard = append(heard, fmt.Sprint(ev.ID, " ", outcome))
 	}
 	all := st.put(t, "settled", "duplicate", "old", "conflict", "gone", "waited")
