@@ -279,6 +279,31 @@ var bugs = []bug{
 		new:    "",
 		test:   "TestVerifyAuditFindsTheFirstBrokenEntry",
 	},
+	// What entries have written and the store does not have yet.
+	{
+		name:   "tail: who reads the store does not commit it",
+		breaks: "a line that was acknowledged is not in the ledger that is read",
+		file:   "fsm/machine.go",
+		old:    "if !m.tail.empty() {\n\t\tm.mu.RUnlock()",
+		new:    "if false {\n\t\tm.mu.RUnlock()",
+		test:   "TestReadersSeeWhatTheStoreDoesNotHaveYet",
+	},
+	{
+		name:   "tail: an id that it has is new",
+		breaks: "an event counts twice",
+		file:   "fsm/tail.go",
+		old:    "if d, ok := t.events[name]; ok {",
+		new:    "if d, ok := t.events[name]; ok && t.indexed {",
+		test:   "TestReadersSeeWhatTheStoreDoesNotHaveYet",
+	},
+	{
+		name:   "tail: memory forgets what it has",
+		breaks: "a budget is read as it was before the latest entries",
+		file:   "fsm/txn.go",
+		old:    "t.s.hold(b)",
+		new:    "t.s.hold(b)\n\t\tt.s.rest(b)",
+		test:   "TestMachineFollowsTheLeaseRules",
+	},
 	// What a disk, or a clock, has changed.
 	{
 		name:   "seal: a changed entry of raft's log is read",
