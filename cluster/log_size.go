@@ -60,15 +60,17 @@ func (n *Node) trimLog() {
 	if bytes < limit {
 		return
 	}
-	n.logSize.entries.Add(-entries)
-	n.logSize.bytes.Add(-bytes)
 	rc := n.raft.ReloadableConfig()
-	rc.TrailingLogs = trailing(entries, bytes, trailingSnapshots*limit, n.cfg.Tuning.TrailingLogs)
+	// A follower that needs the state sent has to be done before that many bytes are written, so it grows with the state.
+	rc.TrailingLogs = trailing(entries, bytes, max(trailingSnapshots*limit, n.machine.DiskUsage()), n.cfg.Tuning.TrailingLogs)
 	err := n.raft.ReloadConfig(rc)
 	if err == nil {
 		err = n.raft.Snapshot().Error()
 	}
-	if err != nil { // raft tries again by itself when there are enough entries
+	if err != nil { // again in a second
 		n.log.Debug("the log was not trimmed", "bytes", bytes, "error", err)
+		return
 	}
+	n.logSize.entries.Add(-entries)
+	n.logSize.bytes.Add(-bytes)
 }

@@ -109,6 +109,8 @@ func (s *stateMachine) Restore(r io.ReadCloser) error {
 		if err := s.machine.InstallSnapshot(r); err != nil {
 			return err
 		}
+	} else if err := s.machine.Flush(); err != nil { // the log is truncated up to there
+		return err
 	}
 	s.changed()
 	return s.snapshots.installed()

@@ -52,7 +52,8 @@ func (l *liveRecords) apply(kind recordKind, payload []byte) bool {
 	c := cursor{b: payload}
 	switch kind {
 	case recordReserve:
-		id, r := c.id(), liveReservation{expires: c.int64(), rest: c.b}
+		id, expires := c.id(), c.int64()
+		r := liveReservation{expires: expires, rest: c.b}
 		c.take(int(c.uint8()))
 		c.take(c.count(reserveHoldBytes) * reserveHoldBytes)
 		if c.done() {

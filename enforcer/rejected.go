@@ -146,16 +146,21 @@ func (s *server) keepRejected(items []ingestItem, token, bound string) {
 	}
 }
 
-// refusedUnheard keeps an event that was acknowledged and then refused, its sender having gone: by this node alone, while
-// it could not know better. It is not in the metric, which counts answers.
-func (e *Enforcer) refusedUnheard(ev *fsm.Event, outcome fsm.EventOutcome) {
-	code, detail := refusal(ev, outcome)
-	e.log.Warn("an event that this node had acknowledged by itself was refused", "account", ev.Account, "event", ev.ID, "at", time.UnixMilli(ev.At).UTC(), "code", code, "detail", detail)
-	account := ev.Account
-	if e.account(e.catalog.Load(), []byte(account)) == nil {
-		account = noAccount
+// refusedUnheard keeps events that were acknowledged and then refused: by this node alone, while it could not know
+// better. They are not in the metric, which counts answers. The log names the first: there may be as many as an outbox holds.
+func (e *Enforcer) refusedUnheard(unheard []*shipment) {
+	for i, sh := range unheard {
+		code, detail := refusal(sh.ev, sh.outcome)
+		if i == 0 {
+			e.log.Warn("events that this node had acknowledged by itself were refused", "events", len(unheard), "account", sh.ev.Account, "event", sh.ev.ID,
+				"at", time.UnixMilli(sh.ev.At).UTC(), "code", code, "detail", detail)
+		}
+		account := sh.ev.Account
+		if e.account(e.catalog.Load(), []byte(account)) == nil {
+			account = noAccount
+		}
+		e.rejections.add(account, Rejected{At: e.now(), Account: sh.ev.Account, ID: sh.ev.ID, Code: code, Detail: "acknowledged before: " + detail})
 	}
-	e.rejections.add(account, Rejected{At: e.now(), Account: ev.Account, ID: ev.ID, Code: code, Detail: "acknowledged before: " + detail})
 }
 
 // ClusterRejected returns what each live node knows of an account's rejected

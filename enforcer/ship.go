@@ -35,7 +35,7 @@ type shipper struct {
 	begun    func() bool      // the session has begun: events may be sent
 	draw     func(*fsm.Event) surplus
 	giveBack func(surplus) transit
-	refused  func(*fsm.Event, fsm.EventOutcome)
+	refused  func([]*shipment)
 	outbox   *outbox
 	fs       vfs.FS
 	dir      string
@@ -85,8 +85,10 @@ type shipment struct {
 	restored  bool      // from before this process
 	done      bool
 	announced bool // done, and the slots show it
-	outcome   fsm.EventOutcome
-	waiters   []*ackWaiter
+	// acknowledged: an answer said that this node has it, before the ledger did
+	acknowledged bool
+	outcome      fsm.EventOutcome
+	waiters      []*ackWaiter
 }
 
 // sending is one time that an event was sent. It is out of date once the event
@@ -141,7 +143,7 @@ type shipConfig struct {
 	draw     func(*fsm.Event) surplus               // draws an undrawn event, once the session has begun
 	giveBack func(surplus) transit                  // what that left of a reservation, once the event is durable with its draws
 	known    func(account, id string) (bool, error) // whether the replica has the event
-	refused  func(*fsm.Event, fsm.EventOutcome)     // an event that nobody waits for is not in the ledger after all; nil: nobody cares
+	refused  func([]*shipment)                      // acknowledged events that are not in the ledger after all; nil: nobody cares
 }
 
 // openShipper opens the outbox and takes up what stands in it, dropping what the
@@ -191,16 +193,16 @@ func (s *shipper) claim(ev *fsm.Event, b *shipBatch) (mine, other *shipment) {
 	key := eventKey{ev.Account, ev.ID}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	b.admission.left--
+	s.entering--
 	if other = s.events[key]; other != nil {
-		return nil, other
+		return nil, other // it counts already
 	}
 	if len(s.events) == 0 {
 		s.idle = make(chan struct{})
 	}
 	mine = &shipment{outboxEntry: outboxEntry{ev: ev}, key: key, batch: b, taken: b.admission.at}
 	s.link(mine)
-	b.admission.left--
-	s.entering--
 	return mine, nil
 }
 
@@ -262,10 +264,11 @@ func (s *shipper) has(ev *fsm.Event) bool {
 	return s.events[eventKey{ev.Account, ev.ID}] != nil
 }
 
-// result returns what became of a shipment so far; 0: it is not seen applied yet.
+// result returns what became of a shipment so far, for an answer; 0: it is not seen applied yet, and is acknowledged by this node alone.
 func (s *shipper) result(sh *shipment) fsm.EventOutcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	sh.acknowledged = sh.acknowledged || sh.outcome == 0
 	return sh.outcome
 }
 
@@ -293,17 +296,17 @@ func (s *shipper) applied(ev *fsm.EventApplied) (own *fsm.Event, ok bool) {
 
 // complete answers those who wait for the events seen since the last call.
 func (s *shipper) complete() {
-	for _, sh := range s.announceSettled(time.Now()) {
-		s.refused(sh.ev, sh.outcome)
+	if unheard := s.announceSettled(time.Now()); len(unheard) > 0 {
+		s.refused(unheard)
 	}
 }
 
-// announceSettled returns those that were refused and that nobody waits for: they were acknowledged before.
+// announceSettled returns those that were refused after they had been acknowledged: no answer tells.
 func (s *shipper) announceSettled(now time.Time) (unheard []*shipment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sh := range s.settled {
-		if s.refused != nil && len(sh.waiters) == 0 && sh.outcome != fsm.Settled && sh.outcome != fsm.Duplicate {
+		if s.refused != nil && (sh.acknowledged || sh.restored) && sh.outcome != fsm.Settled && sh.outcome != fsm.Duplicate {
 			unheard = append(unheard, sh)
 		}
 		s.intake.waited(now, sh.taken)

@@ -285,26 +285,36 @@ func TestOnlyItsOwnCopySettlesAnEvent(t *testing.T) {
 	mustDo(t, st.s.drained(t.Context()), st.s.close())
 }
 
-// An event that was acknowledged by this node alone and then refused must not vanish in silence; who waits hears it in the answer.
-func TestARefusalThatNobodyWaitsForIsReported(t *testing.T) {
+// An event that was acknowledged by this node alone and then refused must not vanish in silence; who still waits hears it in the answer, and only there.
+func TestARefusalThatNoAnswerTellsIsReported(t *testing.T) {
 	st := openShipTest(t, vfs.NewMem())
 	var heard []string
-	st.s.refused = func(ev *fsm.Event, outcome fsm.EventOutcome) {
+	st.s.refused = func(unheard []*shipment) {
 		if !st.s.mu.TryLock() {
 			t.Error("it is called with the lock held")
 		} else {
 			st.s.mu.Unlock()
 		}
-		heard = append(heard, fmt.Sprint(ev.ID, " ", outcome))
+		for _, sh := range unheard {
+			heard = append(heard, fmt.Sprint(sh.ev.ID, " ", sh.outcome))
+		}
 	}
 	all := st.put(t, "settled", "duplicate", "old", "conflict", "gone", "waited")
-	seen := st.s.watch(all[5:])
+	seen := st.s.watch(all)
+	for _, sh := range all[:5] { // their callers have given up waiting
+		if got := st.s.result(sh); got != 0 {
+			t.Fatalf("outcome %d before any", got)
+		}
+	}
 	for i, outcome := range []fsm.EventOutcome{fsm.Settled, fsm.Duplicate, fsm.TooOld, fsm.IDConflict, fsm.Dropped, fsm.TooOld} {
 		st.s.applied(&fsm.EventApplied{Account: "acme", ID: all[i].ev.ID, Node: 1, Outcome: outcome})
 	}
 	st.s.complete()
 	st.s.complete()
 	<-seen
+	if got := st.s.result(all[5]); got != fsm.TooOld {
+		t.Errorf("who waited is told %d", got)
+	}
 	want := []string{fmt.Sprint("old ", fsm.TooOld), fmt.Sprint("conflict ", fsm.IDConflict), fmt.Sprint("gone ", fsm.Dropped)}
 	if !slices.Equal(heard, want) {
 		t.Errorf("reported %q, want %q", heard, want)

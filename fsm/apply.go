@@ -34,9 +34,7 @@ func (m *Machine) Apply(entries []Entry) ([]Outcome, error) {
 		err = m.fail.err() // Pebble's background work may have failed meanwhile
 	}
 	if err != nil {
-		m.fail.set(fmt.Errorf("apply: %w", err))
-		m.waiters.release(m.fail.err())
-		return nil, m.fail.err()
+		return nil, m.latched("apply", err)
 	}
 	if changes != nil {
 		m.tell(changes)
@@ -66,6 +64,11 @@ func (m *Machine) tell(c *Changes) {
 func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer func() {
+		if err != nil { // before the lock goes: nobody commits an entry that was applied by half
+			m.fail.set(fmt.Errorf("apply: %w", err))
+		}
+	}()
 	defer guard(&err)
 	p := &pending{}
 	m.s.calls++

@@ -148,6 +148,7 @@ func (t *txn) deleteBudgets(r *record) {
 	for b := r.budgets; b != nil; b = b.next {
 		delete(t.s.held, b.Key)
 		delete(t.before, b.Key)
+		t.s.dequeue(b)
 	}
 	r.budgets, r.seed = nil, nil
 	t.touched = slices.DeleteFunc(t.touched, func(b *cachedBudget) bool { return b.Key.Assignment == num })

@@ -192,8 +192,7 @@ func compareKeys(a, b BudgetKey) int {
 	return cmp.Or(cmp.Compare(a.Assignment, b.Assignment), cmp.Compare(a.Start, b.Start))
 }
 
-// expiryQueue is a heap of the budgets in memory that have an end, earliest first. Budgets of deleted
-// assignments stay until their time.
+// expiryQueue is a heap of the budgets in memory that have an end, earliest first.
 type expiryQueue []*cachedBudget
 
 func (q expiryQueue) Len() int           { return len(q) }

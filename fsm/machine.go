@@ -135,6 +135,15 @@ func (m *Machine) Flush() error {
 	return m.fail.err()
 }
 
+// DiskUsage returns how many bytes the store takes on this node's disk; 0 if it cannot be told.
+func (m *Machine) DiskUsage() (bytes int64) {
+	_ = m.read(func(st *store) error {
+		bytes = int64(st.db.Metrics().DiskSpaceUsage())
+		return nil
+	})
+	return bytes
+}
+
 // read calls f with the store in use, which has everything that was applied before the call and stays open until f returns, even if
 // a snapshot replaces it meanwhile.
 func (m *Machine) read(f func(st *store) error) (err error) {
@@ -208,7 +217,7 @@ func (m *Machine) commitLocked() (err error) {
 
 // latched returns the error that the store failed with, which is err if it is the first.
 func (m *Machine) latched(what string, err error) error {
-	if err != nil && m.fail.err() == nil {
+	if err != nil {
 		m.fail.set(fmt.Errorf("%s: %w", what, err))
 		m.waiters.release(m.fail.err())
 	}

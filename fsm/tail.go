@@ -178,25 +178,25 @@ func (t *tail) changed(b *cachedBudget) {
 	}
 }
 
-// batches notes that the batch has b as it is: nothing older may follow.
+// batches notes that the batch has b as it is: nothing older may follow, and nothing does, because there is one b of its key until it
+// is written: memory forgets none, and makes none a seed.
 func (t *tail) batches(b *cachedBudget) {
-	for _, older := range t.unwritten {
-		if older.Key == b.Key {
-			older.batched = true
-		}
-	}
 	t.changed(b)
 	b.batched = true
 }
 
 // deleted notes that an assignment's budgets are gone.
 func (t *tail) deleted(num uint64) {
-	t.unwritten = slices.DeleteFunc(t.unwritten, func(b *cachedBudget) bool { return b.Key.Assignment == num })
+	t.unwritten = slices.DeleteFunc(t.unwritten, func(b *cachedBudget) bool {
+		gone := b.Key.Assignment == num
+		b.unwritten = b.unwritten && !gone
+		return gone
+	})
 }
 
-// writeBudgets puts the changed budgets into the batch, in order. Of those with one key the one that was changed last comes last.
+// writeBudgets puts the changed budgets into the batch, in order.
 func (t *tail) writeBudgets() error {
-	slices.SortStableFunc(t.unwritten, func(a, b *cachedBudget) int { return compareKeys(a.Key, b.Key) })
+	slices.SortFunc(t.unwritten, func(a, b *cachedBudget) int { return compareKeys(a.Key, b.Key) })
 	for _, b := range t.unwritten {
 		if b.batched {
 			continue

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -117,5 +118,47 @@ func TestTheTailIsBounded(t *testing.T) {
 	}
 	if at := stored(t, r.m); at == before {
 		t.Error("20,000 events were applied and none is in the store")
+	}
+}
+
+// An entry that fails in the middle must not reach the disk as if it had been applied, whoever commits next.
+func TestAnEntryAppliedByHalfIsNotCommitted(t *testing.T) {
+	r := newRig(t)
+	k := r.period(r.assign(100))
+	if err := committed(t, r.m).Set(eventKey("acme", "bad"), []byte("damaged"), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	before := r.index
+	e := r.entry("", settle(1, r.event("good", k, 1, 0, 1), r.event("bad", k, 1, 0, 1)))
+	if _, err := r.m.applyAll([]Entry{e}, make([]Outcome, 1)); err == nil {
+		t.Fatal("a damaged value was read")
+	}
+	if err := r.m.Commit(); err == nil {
+		t.Error("what had failed was committed")
+	}
+	if at := stored(t, r.m); at != before {
+		t.Errorf("the store is at index %d, want %d", at, before)
+	}
+}
+
+// A budget that is changed and deleted before the tail is committed must not keep the others in memory.
+func TestDeletedBudgetsLeaveTheExpiryQueue(t *testing.T) {
+	r := newRig(t)
+	gone, kept := r.assign(100, per(EveryMinute)), r.assign(100, per(EveryHour))
+	r.must(settle(1, r.event("e1", r.period(gone), 1, 0, 1), r.event("e2", r.period(kept), 1, 0, 1)))
+	if err := r.m.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(DrainNode{Node: 2, Boot: 1}, DeleteAssignment{Account: "acme", ID: gone.ID})
+	for i := range 5 {
+		r.now += budgetKeep
+		r.must(settle(1, r.event(fmt.Sprint("later-", i), r.period(kept), 1, 0, 1)))
+		if err := r.m.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.must(Reconcile{})
+	if n := len(r.m.s.expiry); n > 2 {
+		t.Errorf("%d budgets wait to be forgotten", n)
 	}
 }
