@@ -296,14 +296,6 @@ var bugs = []bug{
 		new:    "if d, ok := t.events[name]; ok && t.indexed {",
 		test:   "TestReadersSeeWhatTheStoreDoesNotHaveYet",
 	},
-	{
-		name:   "tail: memory forgets what it has",
-		breaks: "a budget is read as it was before the latest entries",
-		file:   "fsm/txn.go",
-		old:    "t.s.hold(b)",
-		new:    "t.s.hold(b)\n\t\tt.s.rest(b)",
-		test:   "TestMachineFollowsTheLeaseRules",
-	},
 	// What a disk, or a clock, has changed.
 	{
 		name:   "seal: a changed entry of raft's log is read",
