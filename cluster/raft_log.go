@@ -24,6 +24,7 @@ func (n *Node) inOrder(msg string, args []any) bool {
 	case "no known peers, aborting election", // not a member yet
 		"heartbeat timeout reached, not part of a stable configuration or a non-voter, not triggering a leader election",
 		"appendEntries rejected, sending older logs", "failed to get previous log", // a follower catches up
+		"skipping application of old log", // it is told of a commit beyond what it has been sent, twice
 		"peer has newer term, stopping replication": // leadership was handed over
 		return true
 	case "heartbeat timeout reached, starting election", "Election timeout reached, restarting election",

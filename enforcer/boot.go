@@ -98,7 +98,7 @@ func (e *Enforcer) restoreHolds(restored journalState) error {
 			e.journalEndDraw(d.ID)
 			continue
 		}
-		e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, since: e.now(), until: restored.Watermark, holds: d.Holds}
+		e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, restored: true, since: e.now(), until: restored.Watermark, holds: d.Holds}
 		for _, h := range d.Holds {
 			e.restoreHold(h.Budget, h.Amount)
 		}

@@ -32,10 +32,12 @@ type heldDraw struct {
 	origin fsm.NodeNum
 	boot   uint64
 	made   bool
-	since  int64 // when it was begun or restored, Unix milliseconds
-	until  int64 // when its reservation has ended by this node's clock, unless an event settles it; Unix milliseconds
-	orphan int64 // when its origin was first seen to be removed, Unix milliseconds; 0: it was not
-	holds  []Hold
+	// restored says that it was read from the journal: a session before has made it.
+	restored bool
+	since    int64 // when it was begun or restored, Unix milliseconds
+	until    int64 // when its reservation has ended by this node's clock, unless an event settles it; Unix milliseconds
+	orphan   int64 // when its origin was first seen to be removed, Unix milliseconds; 0: it was not
+	holds    []Hold
 	// undecided is where the holds stand, while others are still asked after this node; nil: they will stay.
 	undecided []undecidedHold
 }

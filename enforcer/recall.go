@@ -99,7 +99,10 @@ func (e *Enforcer) recallOnce(ctx context.Context, heard map[fsm.NodeNum]bool) (
 	return silent
 }
 
-// recallFrom asks one node, page by page.
+// recallFrom asks one node, page by page, and then after the draws that the
+// journal has kept and that were not named: their ends may be among what it lost.
+// The node has applied this one's new session by then, so that no reservation is
+// on its way to be made of them.
 func (e *Enforcer) recallFrom(ctx context.Context, node fsm.NodeNum) error {
 	at := e.applied.Load()
 	for shard := range tableShards {
@@ -123,7 +126,24 @@ func (e *Enforcer) recallFrom(ctx context.Context, node fsm.NodeNum) error {
 			}
 		}
 	}
+	for ids := range slices.Chunk(e.draws.restoredOf(node), maxLiveAsked) {
+		if err := e.reviewDrawsOf(ctx, node, ids); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// restoredOf returns the draws of an origin that the journal has kept from a session before.
+func (t *drawTable) restoredOf(origin fsm.NodeNum) (ids []resID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, d := range t.byID {
+		if d.restored && d.origin == origin {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // adoptDraw sets aside a draw that this node may have forgotten.

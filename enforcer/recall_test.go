@@ -162,6 +162,44 @@ func TestADeadOriginDoesNotKeepAHolderAndIsHeardLate(t *testing.T) {
 	})
 }
 
+// The journal has kept a draw and lost its end: the crash came between the two.
+// The holder is ready when the watermark has passed, and all is there to be given.
+func TestADrawWhoseEndTheCrashTookIsFreed(t *testing.T) {
+	inSim(t, func(t *testing.T) {
+		s := newSim(t, 3, 27)
+		defer s.close()
+		num := s.assign("team", 10, fsm.EveryNever)
+		s.consolidate(num, 11)
+		id, _ := s.node(2).reserveFor(6, time.Minute)
+		kept, _ := s.node(2).reserveFor(1, time.Minute)
+		s.node(1).kill()
+		s.node(1).start() // the journal is compacted, and what it says of the draws is on disk
+		s.node(1).awaitReady()
+		if reply, err := s.node(2).e.release(t.Context(), id, simAccount); err != nil || reply.Code != "" {
+			t.Fatal(reply.Code, err)
+		}
+		time.Sleep(time.Second)
+		if _, held := s.node(1).e.draws.record(id); held {
+			t.Fatal("the cancel did not reach the holder")
+		}
+		s.node(1).powerCut(0)
+		s.node(1).start()
+		if _, held := s.node(1).e.draws.record(id); !held {
+			t.Fatal("the end of the draw is on disk: the test shows nothing")
+		}
+		if _, err := s.node(2).e.extend(t.Context(), kept, "", 10*time.Minute.Milliseconds()); err != nil {
+			t.Fatal(err)
+		}
+		s.node(1).awaitReadyFor(15 * time.Minute)
+		if _, held := s.node(1).e.draws.record(kept); !held {
+			t.Error("a draw behind a live reservation was freed")
+		}
+		if n := s.node(1).admits(); n != 9 {
+			t.Errorf("%d admitted, 9 of 10 are free\n%s", n, s.state(num))
+		}
+	})
+}
+
 func TestAfterACrashOfTheMachineEventsDrawOnNothing(t *testing.T) {
 	inSim(t, func(t *testing.T) {
 		s := newSim(t, 3, 24)
