@@ -6,6 +6,8 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 // Overload finds what a cluster can do, by a closed loop, and then offers it fractions and multiples of that in an open one.
@@ -80,10 +82,8 @@ func (o *Overload) Run(ctx context.Context) (*OverloadReport, error) {
 		return nil, fmt.Errorf("nothing was granted: %v", closed.Codes)
 	}
 	for _, times := range o.Steps {
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, overloadPause) { // what the step before has left is worked off
 			return nil, ctx.Err()
-		case <-time.After(overloadPause): // what the step before has left is worked off
 		}
 		rate := min(max(1, int(times*r.Capacity)), maxRate)
 		o.say("%s at %d/s, %.1f times the capacity", r.Workload, rate, times)

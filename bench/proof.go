@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/client"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 // Proof compares three independent accounts of the same calls: the trace, for
@@ -41,9 +42,7 @@ func (n *run) prove(ctx context.Context) (*Proof, error) {
 		if err != nil || p.Holds() || time.Now().After(deadline) {
 			return p, err
 		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
+		if !pause.For(ctx, 200*time.Millisecond) {
 			return p, ctx.Err()
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 const (
@@ -318,7 +319,7 @@ func (e *Enforcer) resumeGiving(ctx context.Context) {
 		return
 	}
 	for !e.mayGive(e.now()) {
-		if !sleep(ctx, recoverCheck) {
+		if !pause.For(ctx, recoverCheck) {
 			return
 		}
 	}
@@ -351,7 +352,7 @@ func (e *Enforcer) payDebts() {
 // After a crash of the machine the journal's tail may be missing, and with it
 // reservations that callers still work under: their draws stay until the last of them has expired.
 func (e *Enforcer) syncDraws(ctx context.Context) {
-	if wait := time.Duration(e.admitFrom.Load()-e.now()) * time.Millisecond; wait > 0 && !sleep(ctx, wait) {
+	if wait := time.Duration(e.admitFrom.Load()-e.now()) * time.Millisecond; wait > 0 && !pause.For(ctx, wait) {
 		return
 	}
 	keep := make(map[fsm.NodeNum][]string)

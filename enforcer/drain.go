@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 // Drain stops admitting, ships the outbox and gives the leases back, within ctx.
@@ -21,7 +22,7 @@ func (e *Enforcer) Drain(ctx context.Context) error {
 	}
 	// Whoever passed the gate before it closed is out after this pause.
 	e.closed.Store(true)
-	if !sleep(ctx, e.c.AskWait+tick) {
+	if !pause.For(ctx, e.c.AskWait+tick) {
 		return fmt.Errorf("drain: %w", ctx.Err())
 	}
 	if err := e.ship.drained(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 // This file keeps a draw and the reservation behind it of one mind, however long
@@ -112,7 +113,7 @@ func (e *Enforcer) handleLive(req *LiveRequest) (*LiveReply, error) {
 
 // reviewDraws asks after old draws until ctx ends.
 func (e *Enforcer) reviewDraws(ctx context.Context) {
-	for sleep(ctx, drawReviewEvery) {
+	for pause.For(ctx, drawReviewEvery) {
 		e.reviewDrawsOnce(ctx, e.now()-drawReviewAfter.Milliseconds())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 // After a crash of the machine the journal's tail may be missing, and with it
@@ -75,7 +76,7 @@ func (e *Enforcer) recallDraws(ctx context.Context) {
 			warned = time.Now()
 			e.log.Warn("the machine has crashed and nothing is given out before the others have said what they have drawn here", "nodes", silent)
 		}
-		if !sleep(ctx, proposeAgain) {
+		if !pause.For(ctx, proposeAgain) {
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 // run sends what is queued until ctx ends, and returns when no part is in flight.
@@ -41,23 +42,11 @@ func (s *shipper) run(ctx context.Context) {
 		if err := s.drawEarly(); err != nil {
 			s.log.Error("events of before the session cannot be shipped yet", "err", err)
 		}
-		if len(s.slots) > 0 && !sleep(ctx, shipGather) {
+		if len(s.slots) > 0 && !pause.For(ctx, shipGather) {
 			return
 		}
 		for s.send(ctx, &parts) {
 		}
-	}
-}
-
-// sleep waits and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 // A caller that has been told that its reservation is released, or settled for
@@ -101,7 +102,7 @@ func (n *notices) isOpen(key noticeKey) bool {
 
 // poll asks f until it says yes or ctx ends.
 func poll(ctx context.Context, f func() bool) {
-	for !f() && sleep(ctx, transitPoll) {
+	for !f() && pause.For(ctx, transitPoll) {
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bursar-dev/bursar/bench"
+	"github.com/bursar-dev/bursar/internal/pause"
 )
 
 const (
@@ -32,9 +33,9 @@ func (c *benchOverloadCmd) scenes(ctx context.Context, load bench.Load, t *bench
 	all := map[string]bench.Scene{
 		"slow-follower": {Endpoints: others, Begin: node.during(func(ctx context.Context) error {
 			err := server.Pause()
-			wait(ctx, slowStands)
+			pause.For(ctx, slowStands)
 			err = errors.Join(err, server.Resume())
-			wait(ctx, slowRuns)
+			pause.For(ctx, slowRuns)
 			return err
 		})},
 		"stopped-follower": {Endpoints: others, Begin: node.during(func(ctx context.Context) error {
@@ -143,20 +144,8 @@ func (n sceneNode) ready(ctx context.Context) error {
 				return nil
 			}
 		}
-		if !wait(ctx, sceneOverTry) {
+		if !pause.For(ctx, sceneOverTry) {
 			return fmt.Errorf("the follower is not ready again: %w", ctx.Err())
 		}
-	}
-}
-
-// wait reports whether d has passed before ctx ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
