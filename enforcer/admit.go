@@ -32,13 +32,17 @@ func (s *shipper) admit(events int, share float64) (*admission, error) {
 	return &admission{at: now, left: events}, nil
 }
 
-// leave ends an admission. What it did not bring, it will not.
-func (s *shipper) leave(a *admission) {
+// keep gives back the places of an admission beyond a number of events: it will bring no more than that.
+func (s *shipper) keep(a *admission, events int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.entering -= a.left
-	a.left = 0
+	surplus := max(0, a.left-events)
+	s.entering -= surplus
+	a.left -= surplus
 }
+
+// leave ends an admission. What it did not bring, it will not.
+func (s *shipper) leave(a *admission) { s.keep(a, 0) }
 
 // full reports why no request at all would be admitted now, or nil.
 func (s *shipper) full() error {

@@ -37,6 +37,8 @@ func (e *Enforcer) ingest(ctx context.Context, items []ingestItem, quorum bool) 
 	if err := e.resolveItems(items); err != nil {
 		return err
 	}
+	events, _ := shareOf(items)
+	e.ship.keep(admitted, events) // what is rejected is no backlog, however long the others wait
 	local, away := e.byOrigin(items)
 	var sends sync.WaitGroup
 	for node, group := range away {

@@ -256,6 +256,36 @@ func TestEventsGoToTheOriginOfTheirReservation(t *testing.T) {
 	}
 }
 
+// A request that waits for the origin of a reservation keeps the places of what it may still bring, and of nothing else.
+func TestRejectedEventsTakeNoPlaceOfTheBacklog(t *testing.T) {
+	n := newSoloNode(t)
+	n.commit(fsm.AdmitNode{Name: "n2", Addr: "y"})
+	places := func() int {
+		n.e.ship.mu.Lock()
+		defer n.e.ship.mu.Unlock()
+		return n.e.ship.entering
+	}
+	kept := -1
+	n.peers.call = func(_ fsm.NodeNum, method Method, _, reply any) error {
+		if method != MethodIngest {
+			return ErrUnreachable
+		}
+		kept = places()
+		reply.(*IngestReply).Results = []EventResult{{Outcome: fsm.Settled, Quorum: true}}
+		return nil
+	}
+	sent := []string{event("e", fmt.Sprintf(`,"reservation":%q`, away))}
+	for i := range 9 {
+		sent = append(sent, fmt.Sprintf(`{"id":"r%d","account":"gone","entities":["a"]}`, i))
+	}
+	if a := n.post("/v1/ingest", events(sent...)); !strings.Contains(a.text, `"accepted":1,`) || kept != 1 {
+		t.Errorf("%d places are kept while the one event is under way: %s", kept, a.text)
+	}
+	if left := places(); left != 0 {
+		t.Errorf("%d places are kept of a request that was answered", left)
+	}
+}
+
 func TestWithoutTheOriginAnEventIsAcceptedHere(t *testing.T) {
 	n := newSoloNode(t)
 	n.commit(fsm.AdmitNode{Name: "n2", Addr: "y"})
