@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -170,7 +171,8 @@ func (j *journal) readFiles(files []journalFile, end int64, live *liveRecords) (
 }
 
 // readSegment applies a file's records. count is how many of its bytes count, or
-// -1: all up to a torn record. Only the last file may end within its header.
+// -1: all up to a torn record, or to the zeros that a mapped file ends in. Only the
+// last file may end within its header.
 func readSegment(data []byte, header bool, count int64, last bool, live *liveRecords) error {
 	live.torn = 0
 	switch {
@@ -189,13 +191,15 @@ func readSegment(data []byte, header bool, count int64, last bool, live *liveRec
 		return err
 	}
 	n += segmentHeaderBytes
-	if n == len(data) {
+	rest := data[n:]
+	used := len(bytes.TrimRight(rest, "\x00")) // only behind whole records: one of them may end in zeros
+	if used == 0 && count < 0 || len(rest) == 0 {
 		return nil
 	}
-	if count >= 0 || recordFollows(data[n+1:]) {
+	if count >= 0 || recordFollows(rest[1:]) {
 		return fmt.Errorf("%w: the record at byte %d of %d cannot be read, and it is not the last", errJournalDamaged, n, len(data))
 	}
-	live.torn = len(data) - n
+	live.torn = used
 	return nil
 }
 

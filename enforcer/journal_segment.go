@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -46,7 +47,9 @@ import (
 // A later reserve or draw of the same id replaces the earlier one. An extend or
 // end of an id that is not there means nothing.
 //
-// The last segment may end in a torn record: the crash came between two bytes.
+// The last segment may end in zeros, which were mapped and not used, and before them
+// in a torn record: the crash came between two bytes, in whatever order they are
+// stored (see mappedFile). A record is never all zeros, but it may end in some.
 // Damage with a valid record after it cannot come from a crash of the process and
 // is refused, so that nobody spends what was reserved because a disk lost a bit.
 // Only a crash of the machine may leave such holes, because pages are written
@@ -218,9 +221,11 @@ func readRecords(b []byte, live *liveRecords) (n int, err error) {
 	return n, nil
 }
 
-// recordFollows reports whether a whole record starts anywhere in b.
+// recordFollows reports whether a whole record starts anywhere in b. The head of a
+// record ends in its kind, which is not zero: none starts in the zeros at the end.
 func recordFollows(b []byte) bool {
-	for i := 0; i+recordHeaderBytes <= len(b); i++ {
+	used := len(bytes.TrimRight(b, "\x00"))
+	for i := 0; i+recordHeaderBytes <= used; i++ {
 		if _, _, size := parseRecord(b[i:]); size > 0 {
 			return true
 		}
