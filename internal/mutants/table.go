@@ -31,7 +31,7 @@ var bugs = []bug{
 		name:   "draws: a holder forgets them in a restart",
 		breaks: "N6: what was granted to other nodes is granted again",
 		file:   "enforcer/boot.go",
-		old:    "e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, since: e.now(), until: restored.Watermark, holds: d.Holds}\n\t\tfor _, h := range d.Holds {",
+		old:    "e.draws.byID[d.ID] = &heldDraw{origin: d.Origin, boot: d.Boot, made: true, restored: true, since: e.now(), until: restored.Watermark, holds: d.Holds}\n\t\tfor _, h := range d.Holds {",
 		new:    "for _, h := range d.Holds[:0] {",
 		test:   "TestTrap5AHolderThatRestartsRemembersDraws",
 	},
