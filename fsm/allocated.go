@@ -99,13 +99,13 @@ func (p prospect) check(meters map[meter]bool) *Error {
 }
 
 // shares is check that also returns what each parent would have given out, by meter.
-func (p prospect) shares(meters map[meter]bool) (map[meter]given, *Error) {
+func (p prospect) shares(meters map[meter]bool) (map[meter]*given, *Error) {
 	shares := map[uint64]*share{}
-	byMeter := map[meter]given{}
+	byMeter := map[meter]*given{}
 	var orphan, above *Assignment
 	for m := range meters {
-		sums := given{}
-		byMeter[m] = sums
+		g := newGiven()
+		byMeter[m] = g
 		for _, a := range p.allocated(m) {
 			parent := p.carvedFrom(a)
 			if parent == nil || parent.Unlimited {
@@ -124,7 +124,8 @@ func (p prospect) shares(meters map[meter]bool) (map[meter]given, *Error) {
 			} else {
 				s.others = satAdd(s.others, a.Limit)
 			}
-			sums[parent.Num] = satAdd(sums[parent.Num], a.Limit)
+			g.sums[parent.Num] = satAdd(g.sums[parent.Num], a.Limit)
+			g.carve(p.tn, a.Entity)
 		}
 	}
 	if orphan != nil {

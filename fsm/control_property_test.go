@@ -171,17 +171,29 @@ func (d *desk) checkCarved() {
 	for _, m := range tn.carved {
 		indexed -= len(m)
 	}
-	for m, sums := range tn.given { // what is kept is what there is, and all of it
+	for m, g := range tn.given { // what is kept is what there is, and all of it
 		all := map[uint64]int64{}
 		for num, n := range given {
 			if n != 0 && d.m.s.records.get(num).terms.meter() == m {
 				all[num] = n
 			}
 		}
-		kept := maps.Clone(sums)
+		kept := maps.Clone(g.sums)
 		maps.DeleteFunc(kept, func(_ uint64, n int64) bool { return n == 0 })
-		if !maps.Equal(all, map[uint64]int64(kept)) {
+		if !maps.Equal(all, kept) {
 			d.t.Fatalf("%+v: kept %v, there is %v", m, kept, all)
+		}
+		above := map[string]bool{}
+		for _, a := range tn.carved[m] {
+			if tn.entities[a.Entity].Archived {
+				continue
+			}
+			for id := tn.entities[a.Entity].Parent; id != ""; id = tn.entities[id].Parent {
+				above[id] = true
+			}
+		}
+		if !maps.Equal(above, g.above) {
+			d.t.Fatalf("%+v: %v are kept as above what is carved, %v are", m, g.above, above)
 		}
 	}
 	if indexed != 0 {

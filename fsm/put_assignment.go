@@ -221,12 +221,12 @@ func (p *assignmentPut) checkAllocated() (keep func(), err *Error) {
 	for _, ch := range p.changes {
 		meters[ch.next.meter()] = true
 	}
-	if sums, ok := would.fits(p.changes); ok {
+	if changes, ok := would.fits(p.changes); ok {
 		if invariants.Enabled {
 			err := would.check(meters)
 			invariants.Check(err == nil, "changes that fit by the sums kept do not: %v", err)
 		}
-		return func() { sums.keep(p.tn) }, nil
+		return func() { p.tn.keepChanges(changes) }, nil
 	}
 	sums, err := would.shares(meters)
 	return func() { p.tn.keepGiven(sums) }, err

@@ -58,11 +58,11 @@ type scratch struct {
 type tenant struct {
 	Account
 	entities  map[string]*member
-	order     byID            // all of them
-	orphans   []*member       // whose parent is yet to come; empty between entries
-	carved    carved          // assignments that are allocated
-	given     map[meter]given // what was summed of them since the tree last changed; see allocated_sum.go
-	moves     uint64          // entities that were hung elsewhere since the state was loaded; see Machine.Rows
+	order     byID             // all of them
+	orphans   []*member        // whose parent is yet to come; empty between entries
+	carved    carved           // assignments that are allocated
+	given     map[meter]*given // what was summed of them since the tree last changed; see allocated_sum.go
+	moves     uint64           // entities that were hung elsewhere since the state was loaded; see Machine.Rows
 	ledgerSeq uint64
 	mark      ledgerMark
 	chain     *ledgerChain // of its ledger's lines; nil: to be found in the store
@@ -93,7 +93,7 @@ func newState() *state {
 
 // newTenant returns an account without entities.
 func newTenant(a Account) *tenant {
-	return &tenant{Account: a, entities: map[string]*member{}, carved: carved{}, given: map[meter]given{}}
+	return &tenant{Account: a, entities: map[string]*member{}, carved: carved{}, given: map[meter]*given{}}
 }
 
 // roster returns membership as lease decisions see it, for an entry that leader proposed.
