@@ -53,7 +53,7 @@ func (l *loader) records() {
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
 				var p recordPart
 				if !ended.Load() {
-					p.err = r.read(&p, uint64(i)*partNumbers)
+					p.err = r.read(&p, uint64(i)*partNumbers, int(i) == len(parts)-1)
 				}
 				parts[i] <- p
 			}
@@ -86,7 +86,9 @@ func (l *loader) lastAssignment() (last uint64) {
 		if len(key) != 9 {
 			return false, fmt.Errorf("key %q is not that of an assignment", key)
 		}
-		last = binary.BigEndian.Uint64(key[1:])
+		if last = binary.BigEndian.Uint64(key[1:]); last >= l.s.nextAssignment {
+			return false, fmt.Errorf("key %q: number %d was never given to an assignment: the next is %d", key, last, l.s.nextAssignment)
+		}
 		return false, nil
 	})
 	return last
@@ -140,8 +142,8 @@ func newRecordReader(l *loader, shared *sync.Mutex) *recordReader {
 	}
 }
 
-// read reads the part that begins with a number.
-func (r *recordReader) read(p *recordPart, base uint64) (err error) {
+// read reads the part that begins with a number. After the last part no assignment follows, and its budgets are all that are left.
+func (r *recordReader) read(p *recordPart, base uint64, last bool) (err error) {
 	defer guard(&err)
 	r.part, r.base, r.of, r.record = p, base, nil, nil
 	err = scan(r.l.st.db, assignmentKey(base), assignmentKey(base+partNumbers), false, func(key, value []byte) (bool, error) {
@@ -157,7 +159,11 @@ func (r *recordReader) read(p *recordPart, base uint64) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.readBudgets()
+	budgets := budgetPrefix(base + partNumbers)
+	if last {
+		_, budgets = tableRange(tableBudget)
+	}
+	return r.readBudgets(budgets)
 }
 
 // place returns the place of a number of the part, nil if it has another's. It makes the page if make is set.
@@ -234,11 +240,9 @@ func (r *recordReader) seedOf(of *record, b *Budget) *seed {
 }
 
 // readBudgets reads each assignment's budgets from the period that contained the time budgetKeep ago: those are
-// all that are still recent. The table is in the order of assignments, so one iterator goes over the part once and jumps over what is older.
-func (r *recordReader) readBudgets() (err error) {
-	it, err := r.l.st.db.NewIter(&pebble.IterOptions{
-		LowerBound: budgetPrefix(r.base), UpperBound: budgetPrefix(r.base + partNumbers),
-	})
+// all that are still recent. The table is in the order of assignments, so one iterator goes over the part, up to a key, once and jumps over what is older.
+func (r *recordReader) readBudgets(upper []byte) (err error) {
+	it, err := r.l.st.db.NewIter(&pebble.IterOptions{LowerBound: budgetPrefix(r.base), UpperBound: upper})
 	if err != nil {
 		return err
 	}
