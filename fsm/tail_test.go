@@ -162,3 +162,37 @@ func TestDeletedBudgetsLeaveTheExpiryQueue(t *testing.T) {
 		t.Errorf("%d budgets wait to be forgotten", n)
 	}
 }
+
+// Memory keeps a budget, and does not make it a seed, until the store has it: of two that are one in the store, either might be written last.
+func TestABudgetThatIsAsItWasBornStaysUntilItIsWritten(t *testing.T) {
+	r := newRig(t)
+	var keys []BudgetKey
+	for i := range 20 { // more than a sort leaves in the order in which they came
+		keys = append(keys, r.period(r.assign(int64(100+i), func(a *Assignment) { a.Cadence.Anchored, a.Cadence.Anchor = true, int64(i)*60_000 })))
+	}
+	if err := r.m.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	settleAll := func(id string, amount int64) {
+		for i, k := range keys {
+			r.must(settle(1, r.event(fmt.Sprint(id, i), k, amount, 0, 1)))
+		}
+	}
+	settleAll("nothing-", 0)
+	for _, k := range keys {
+		if c := r.m.s.records.get(k.Assignment); c.seed != nil || c.find(k.Start) == nil {
+			t.Errorf("%v is a seed, and the store has it not yet", k)
+		}
+	}
+	settleAll("again-", 0)
+	settleAll("seven-", 7)
+	if n := len(r.m.tail.unwritten); n != len(keys) {
+		t.Errorf("%d budgets are to be written, there are %d", n, len(keys))
+	}
+	r.reopen()
+	for _, k := range keys {
+		if used := r.budget(k).Used; used != 7 {
+			t.Errorf("%v: the store has %d used, want 7", k, used)
+		}
+	}
+}

@@ -296,6 +296,14 @@ var bugs = []bug{
 		new:    "if d, ok := t.events[name]; ok && t.indexed {",
 		test:   "TestReadersSeeWhatTheStoreDoesNotHaveYet",
 	},
+	{
+		name:   "tail: memory forgets a budget that it has",
+		breaks: "the store is given two of one budget, and keeps the older",
+		file:   "fsm/txn.go",
+		old:    "\t\tt.s.hold(b)\n",
+		new:    "\t\tt.s.hold(b)\n\t\tt.s.rest(b)\n",
+		test:   "TestABudgetThatIsAsItWasBornStaysUntilItIsWritten",
+	},
 	// What a disk, or a clock, has changed.
 	{
 		name:   "seal: a changed entry of raft's log is read",
