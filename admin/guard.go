@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/bursar-dev/bursar/enforcer"
 	"github.com/bursar-dev/bursar/fsm"
 )
 
@@ -63,11 +66,15 @@ func (a *api) guard(rt *route) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// barrier brings the local replica up to every write acknowledged so far.
+// barrier brings the local replica up to every write acknowledged so far. It only asks: an
+// answer that was lost leaves no outcome unknown.
 func (a *api) barrier(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, barrierWait)
 	defer cancel()
 	index, err := a.cluster.Barrier(ctx)
+	if errors.Is(err, enforcer.ErrUnknownOutcome) {
+		return fmt.Errorf("%w: %v", enforcer.ErrUnreachable, err)
+	}
 	if err != nil {
 		return err
 	}

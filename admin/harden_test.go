@@ -51,6 +51,29 @@ func TestWithoutALeaderOnlyStaleReadsAreAnswered(t *testing.T) {
 	}
 }
 
+// Before its command is proposed, and for a read at any time, a lost answer has changed nothing.
+func TestOnlyAProposedWriteHasAnUnknownOutcome(t *testing.T) {
+	p := newPlane(t)
+	p.company()
+	const unknown = "may still take effect"
+	p.cluster.setFail(fmt.Errorf("%w: node 2 did not answer", enforcer.ErrUnknownOutcome))
+	for method, body := range map[string]string{"GET": "", "PUT": `{"name":"A"}`} {
+		if r := p.call(p.root, method, "/v1/accounts/acme", body); r.status != 503 || strings.Contains(string(r.body), unknown) {
+			t.Errorf("%s whose barrier got no answer: %d %s, want 503 that speaks of no write", method, r.status, r.body)
+		}
+	}
+	silent := fmt.Errorf("%w: %w: node 2 did not answer", errNotAllSaid, enforcer.ErrUnknownOutcome)
+	if got := problemOf(silent); got.Status != 503 || got.Detail != errNotAllSaid.Error() {
+		t.Errorf("a balance that a node did not answer for: %d %q, want 503 %q", got.Status, got.Detail, errNotAllSaid)
+	}
+
+	p.cluster.setFail(nil)
+	p.cluster.setPropose(func() { p.cluster.setFail(enforcer.ErrUnknownOutcome) })
+	if r := p.call(p.root, "PUT", "/v1/accounts/acme", `{"name":"A"}`); r.status != 503 || !strings.Contains(string(r.body), unknown) {
+		t.Errorf("PUT whose proposal got no answer: %d %s, want 503 that says it %s", r.status, r.body, unknown)
+	}
+}
+
 func TestUnexpectedErrorsSayNothingAndAreLogged(t *testing.T) {
 	p := newPlane(t)
 	p.cluster.setFail(errors.New("pebble: /var/lib/bursar is on fire"))

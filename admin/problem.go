@@ -137,10 +137,10 @@ func problemOf(err error) *problem {
 	}
 	p := newProblem(http.StatusInternalServerError, codeInternal, "the request could not be completed; the node's log says why")
 	switch {
+	case errors.Is(err, errNotAllSaid): // of a read, whatever it was that a node did not say
+		p = newProblem(http.StatusServiceUnavailable, codeUnavailable, "%v", errNotAllSaid)
 	case errors.Is(err, enforcer.ErrUnknownOutcome):
 		p = newProblem(http.StatusServiceUnavailable, codeUnavailable, "the outcome of the write is unknown: it may still take effect; read before repeating it")
-	case errors.Is(err, errNotAllSaid):
-		p = newProblem(http.StatusServiceUnavailable, codeUnavailable, "%v", errNotAllSaid)
 	case errors.Is(err, enforcer.ErrNoLeader), errors.Is(err, cluster.ErrNotLeader):
 		p = newProblem(http.StatusServiceUnavailable, codeUnavailable, "the cluster has no leader this node can reach")
 	case errors.Is(err, enforcer.ErrUnreachable):
