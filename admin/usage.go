@@ -17,7 +17,7 @@ func (a *api) usageRoutes() {
 
 type sumUsageInput struct {
 	Account    string    `path:"account"`
-	GroupBy    []string  `query:"group_by" enum:"entity,entity_type,key,member,model,capability" doc:"one of entity, entity_type, key and member, with or without model and capability; nothing: the account's total"`
+	GroupBy    []string  `query:"group_by" enum:"entity,entity_type,key,member,model,capability" doc:"one of entity, entity_type, key and member, with or without model and capability; nothing: the account's total. Events without a member or a key are in no group by it, and entities that were never provisioned in none by type"`
 	Bucket     string    `query:"bucket" enum:"hour,day,month" default:"day" doc:"in the account's time zone"`
 	From       time.Time `query:"from" doc:"only buckets that begin at or after this time"`
 	To         time.Time `query:"to" doc:"only buckets that begin before this time"`

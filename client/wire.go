@@ -273,7 +273,7 @@ type RepricedEvent struct {
 
 // UsageSum is the sum of the ledger lines of one group in one bucket of time.
 type UsageSum struct {
-	Group  map[string]*string `json:"group" doc:"a value for each dimension of group_by; null where the events have none"`
+	Group  map[string]*string `json:"group" doc:"a value for each dimension of group_by; model is null of events that name none"`
 	Bucket time.Time          `json:"bucket" doc:"when the hour, day or month begins"`
 	Usage  map[string]int64   `json:"usage"`
 	Events int64              `json:"events"`
