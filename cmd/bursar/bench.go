@@ -62,7 +62,14 @@ func (t *benchTarget) connect(adminToken string) (*client.Client, *client.Admin,
 	return data, admin, nil
 }
 
-// benchBar shows progress on a terminal and nothing in a pipe.
+// newBenchProgress is newProgress for a benchmark, which always takes long.
+func newBenchProgress(w io.Writer) *progress {
+	p := newProgress(w)
+	p.talk = time.Time{}
+	return p
+}
+
+// benchBar shows progress on a terminal, and nothing in a pipe.
 func benchBar(w io.Writer, steps int, what string) *progressbar.ProgressBar {
 	const refresh = 100 * time.Millisecond
 	return progressbar.NewOptions(steps, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),

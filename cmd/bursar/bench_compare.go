@@ -51,7 +51,7 @@ that are removed; what is not installed is named and left out.`
 func (c *benchCompareCmd) Run(ctx context.Context, k *kong.Context) (err error) {
 	started := servers{}
 	defer func() { err = errors.Join(err, started.close()) }()
-	live := newProgress(k.Stderr)
+	live := newBenchProgress(k.Stderr)
 	defer live.done()
 	target, err := c.target(ctx, &started, live)
 	if err != nil {

@@ -68,7 +68,7 @@ func (c *benchLoadCmd) Run(ctx context.Context, k *kong.Context) error {
 	if err := l.Validate(); err != nil {
 		return usageError{err}
 	}
-	live := newProgress(k.Stderr)
+	live := newBenchProgress(k.Stderr)
 	l.Setup = func(done, all int) { live.step("making the account: %d of %d", done, all) }
 	l.Progress = func(p bench.Progress) { live.step("%s", liveLine(p)) }
 	rep, err := l.Run(ctx)

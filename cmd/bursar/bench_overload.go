@@ -47,7 +47,7 @@ func (c *benchOverloadCmd) Run(ctx context.Context, k *kong.Context) (err error)
 	}
 	started := servers{}
 	defer func() { err = errors.Join(err, started.close()) }()
-	live := newProgress(k.Stderr)
+	live := newBenchProgress(k.Stderr)
 	defer live.done()
 	own := benchCompareCmd{Nodes: c.Nodes}
 	target, err := own.target(ctx, &started, live)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -52,8 +53,14 @@ func (c *benchReplayCmd) Run(ctx context.Context, k *kong.Context) error {
 	if err := r.Validate(); err != nil {
 		return usageError{err}
 	}
-	bar := benchBar(k.Stderr, len(calls), "replaying")
-	r.Progress = func(n int) { _ = bar.Add(n) }
+	bar, live := benchBar(k.Stderr, len(calls), "replaying"), newBenchProgress(k.Stderr)
+	var done atomic.Int64
+	r.Progress = func(n int) {
+		if sum := done.Add(int64(n)); !live.terminal {
+			live.step("replaying: %d of %d calls", sum, len(calls))
+		}
+		_ = bar.Add(n)
+	}
 	rep, err := r.Run(ctx)
 	_ = bar.Finish()
 	if err != nil {

@@ -32,7 +32,7 @@ node and all it has stored are removed at the end. A million entities take some 
 func (c *benchScaleCmd) Run(ctx context.Context, k *kong.Context) (err error) {
 	started := servers{}
 	defer func() { err = errors.Join(err, started.close()) }()
-	live := newProgress(k.Stderr)
+	live := newBenchProgress(k.Stderr)
 	defer live.done()
 	own := benchCompareCmd{Nodes: 1}
 	target, err := own.target(ctx, &started, live)
