@@ -191,15 +191,14 @@ func readSegment(data []byte, header bool, count int64, last bool, live *liveRec
 		return err
 	}
 	n += segmentHeaderBytes
-	rest := data[n:]
-	used := len(bytes.TrimRight(rest, "\x00")) // only behind whole records: one of them may end in zeros
-	if used == 0 && count < 0 || len(rest) == 0 {
+	if n == len(data) {
 		return nil
 	}
-	if count >= 0 || recordFollows(rest[1:]) {
+	if count >= 0 || recordFollows(data[n+1:]) {
 		return fmt.Errorf("%w: the record at byte %d of %d cannot be read, and it is not the last", errJournalDamaged, n, len(data))
 	}
-	live.torn = used
+	// Zeros to the end are no torn record. Only what follows whole records is looked at: one of them may end in zeros.
+	live.torn = len(bytes.TrimRight(data[n:], "\x00"))
 	return nil
 }
 
