@@ -35,7 +35,7 @@ const storeFormat = 1
 
 // Sizes of one node's store, in bytes: three nodes share a machine in development.
 const (
-	storeMemTableSize = 16 << 20
+	storeMemTableSize = 32 << 20 // several tails; of half the size each would be a file in level 0, see TestTailsShareAMemtable
 	storeBlockCache   = 32 << 20
 	storeCacheSize    = storeBlockCache + 3*storeMemTableSize // Pebble takes the memtables, those being written, flushed and reused, out of its cache
 	storeBlockSize    = 16 << 10
