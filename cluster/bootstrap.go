@@ -137,6 +137,7 @@ func (n *Node) form(mates []*introduction) error {
 		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(s.Name), Address: raft.ServerAddress(s.Addr)})
 	}
 	n.log.Info("forming a cluster", "servers", len(c.Servers))
+	n.starts() // it may have waited for the others
 	return n.await(func() raft.Future { return n.raft.BootstrapCluster(c) })
 }
 

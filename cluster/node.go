@@ -53,7 +53,7 @@ type Node struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	openedAt  time.Time
+	startedAt atomic.Pointer[time.Time] // when it was opened, or founded the cluster; never nil
 	closing   atomic.Bool
 	applying  applyGate
 	logSize   logSize
@@ -94,7 +94,6 @@ func Open(ctx context.Context, c Config, m *fsm.Machine) (*Node, error) {
 	}
 	n := &Node{
 		cfg: c, log: c.Logger, run: ulid.Make().String(), machine: m, identity: id, dir: newDirectory(),
-		openedAt:       time.Now(),
 		membersChanged: make(chan struct{}),
 		failed:         make(chan struct{}),
 		closed:         make(chan struct{}),
@@ -103,11 +102,18 @@ func Open(ctx context.Context, c Config, m *fsm.Machine) (*Node, error) {
 	n.join.init()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.members.Store(&memberTable{})
+	n.starts()
 	if err := n.open(ctx); err != nil {
 		n.cancel()
 		return nil, err
 	}
 	return n, nil
+}
+
+// starts notes that the node starts, or the cluster that it founds.
+func (n *Node) starts() {
+	now := time.Now()
+	n.startedAt.Store(&now)
 }
 
 func (n *Node) open(ctx context.Context) (err error) {
