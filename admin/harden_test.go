@@ -74,6 +74,26 @@ func TestOnlyAProposedWriteHasAnUnknownOutcome(t *testing.T) {
 	}
 }
 
+func TestProblemsAreShortWhateverWasSent(t *testing.T) {
+	p := newPlane(t)
+	p.company()
+	long := "x" + strings.Repeat("ü", 100_000) // ends in the middle of a character at any even length
+	const most = 8 * maxShownBytes
+	for name, body := range map[string]string{
+		"unknown field": `{"entities":[{"id":"x","type":"user","` + long + `":1}]}`,
+		"unknown type":  `{"entities":[{"id":"x","type":"` + long + `"}]}`,
+		"wrong id":      `{"entities":[{"id":"` + long + `","type":"user"}]}`,
+	} {
+		r := p.call(p.root, "PUT", "/v1/accounts/acme/entities", body)
+		if r.status != 400 || r.json["code"] != "invalid_request" || len(r.body) > most {
+			t.Errorf("%s of 200,000 bytes: %d %v with %d bytes, want 400 invalid_request with at most %d", name, r.status, r.json["code"], len(r.body), most)
+		}
+		if strings.Contains(fmt.Sprint(r.json), "\uFFFD") {
+			t.Errorf("%s: a character is cut in half: %s", name, r.body)
+		}
+	}
+}
+
 func TestUnexpectedErrorsSayNothingAndAreLogged(t *testing.T) {
 	p := newPlane(t)
 	p.cluster.setFail(errors.New("pebble: /var/lib/bursar is on fire"))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/bursar-dev/bursar/client"
 	"github.com/bursar-dev/bursar/cluster"
@@ -36,6 +37,21 @@ const retryAfter = time.Second
 
 // maxFieldErrors bounds the fields one answer names.
 const maxFieldErrors = 20
+
+// maxShownBytes bounds a text of an answer, which may quote what the caller sent.
+const maxShownBytes = 1 << 10
+
+// shown is a text as it stands in an answer: all of it, or its beginning with an ellipsis.
+func shown(text string) string {
+	if len(text) <= maxShownBytes {
+		return text
+	}
+	cut := maxShownBytes
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + "…"
+}
 
 const problemContentType = "application/problem+json"
 
@@ -94,7 +110,7 @@ func newProblem(status int, code, format string, args ...any) *problem {
 		Title:  http.StatusText(status),
 		Status: status,
 		Code:   code,
-		Detail: fmt.Sprintf(format, args...),
+		Detail: shown(fmt.Sprintf(format, args...)),
 	}}
 }
 
@@ -122,8 +138,15 @@ func invalidFields(fields []client.FieldError) *problem {
 		detail += fmt.Sprintf(" (and %d more)", n)
 	}
 	p := newProblem(http.StatusBadRequest, codeInvalid, "%s", detail)
-	p.Errors = fields[:min(len(fields), maxFieldErrors)]
+	for _, f := range fields[:min(len(fields), maxFieldErrors)] {
+		p.add(f.Field, f.Message)
+	}
 	return p
+}
+
+// add names a wrong field.
+func (p *problem) add(field, message string) {
+	p.Errors = append(p.Errors, client.FieldError{Field: shown(field), Message: shown(message)})
 }
 
 // problemOf is the one table from errors of the layers below to problems. A
@@ -170,7 +193,7 @@ func problemOfRejection(e *fsm.Error) *problem {
 		p = newProblem(http.StatusInternalServerError, codeInternal, "the request could not be completed; the node's log says why")
 	}
 	for _, f := range e.Fields[:min(len(e.Fields), maxFieldErrors)] {
-		p.Errors = append(p.Errors, client.FieldError{Field: f.Field, Message: f.Message})
+		p.add(f.Field, f.Message)
 	}
 	p.Numbers = e.Numbers
 	p.cause = e
