@@ -19,8 +19,8 @@ import (
 // of the last record any bytes may be missing, and of those before it none.
 //
 // The file grows by growBytes of zeros, with write(2). That is where a full disk is
-// told, as an error; in a hole it would be a fault. It is also the cheapest way to
-// a new page: a fault in a hole or in blocks set aside reads ahead, for twice the time.
+// told, as an error; in a hole it would be a fault. It is also the cheapest way to a
+// new page: a fault in a hole, or in blocks set aside, takes twice as long or longer.
 //
 // A store to a page that is not there waits for the kernel, perhaps for the disk, in
 // the middle of Go code: the collector, and so every goroutine, would wait too. So
