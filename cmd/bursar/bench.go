@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -83,9 +82,28 @@ const (
 	outputHTML = "html"
 )
 
+// textReport is a report that can be written as text, and as JSON as it is.
+type textReport interface {
+	WriteText(w io.Writer) error
+}
+
+// textOutput says how a report that makes no page is written.
+type textOutput struct {
+	Output string `short:"o" help:"text or json." enum:"text,json" default:"text"`
+}
+
+func (o *textOutput) write(w io.Writer, r textReport) error { return writeText(w, o.Output, r) }
+
+func writeText(w io.Writer, format string, r textReport) error {
+	if format == outputJSON {
+		return writeJSON(w, r)
+	}
+	return r.WriteText(w)
+}
+
 // benchReport is a report that can be written in all formats.
 type benchReport interface {
-	WriteText(w io.Writer) error
+	textReport
 	WriteHTML(w io.Writer) error
 }
 
@@ -123,13 +141,8 @@ func (o *benchOutput) write(stdout io.Writer, r benchReport) error {
 }
 
 func writeReport(w io.Writer, format string, r benchReport) error {
-	switch format {
-	case outputJSON:
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(r)
-	case outputHTML:
+	if format == outputHTML {
 		return r.WriteHTML(w)
 	}
-	return r.WriteText(w)
+	return writeText(w, format, r)
 }

@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +32,7 @@ type benchCompareCmd struct {
 	Entities    int           `help:"How many entities make calls." default:"1000"`
 	Depth       int           `help:"Levels of the tree, the account's root being the first." default:"5"`
 	Batch       int           `help:"Events in one recording." default:"100"`
-	Output      string        `short:"o" help:"text or json." enum:"text,json" default:"text"`
+	textOutput
 }
 
 // Help implements kong's HelpProvider.
@@ -99,101 +95,18 @@ func (c *benchCompareCmd) Run(ctx context.Context, k *kong.Context) (err error) 
 		return err
 	}
 	rep.Missing = missing
-	if c.Output == outputJSON {
-		return writeJSON(k.Stdout, rep)
-	}
-	return rep.WriteText(k.Stdout)
+	return c.write(k.Stdout, rep)
 }
-
-// servers are what this run has started.
-type servers []*baseline.Server
-
-func (s servers) close() (err error) {
-	for _, one := range slices.Backward(s) {
-		err = errors.Join(err, one.Close())
-	}
-	return err
-}
-
-// maxCompareNodes is how many nodes one machine is asked to run.
-const maxCompareNodes = 5
 
 // target is the user's cluster, or one that is started.
 func (c *benchCompareCmd) target(ctx context.Context, started *servers, live *progress) (*benchTarget, error) {
-	if len(c.Endpoint) > 0 {
-		if len(c.Admin) == 0 {
-			return nil, usageError{errors.New("--admin is missing: an account is made for the run in the cluster of --endpoint")}
-		}
-		return &benchTarget{Endpoint: c.Endpoint, Admin: c.Admin, tokenFlags: c.tokenFlags}, nil
+	if len(c.Endpoint) == 0 {
+		return started.startNodes(ctx, c.Nodes, live)
 	}
-	if c.Nodes < 1 || c.Nodes > maxCompareNodes {
-		return nil, usageError{fmt.Errorf("--nodes %d: want 1 to %d", c.Nodes, maxCompareNodes)}
+	if len(c.Admin) == 0 {
+		return nil, usageError{errors.New("--admin is missing: an account is made for the run in the cluster of --endpoint")}
 	}
-	live.step("starting %d nodes of Bursar", c.Nodes)
-	t := &benchTarget{tokenFlags: tokenFlags{Token: "bt_" + rand.Text()}}
-	gossip := make([]string, c.Nodes)
-	for i := range gossip {
-		addr, err := freeAddr()
-		if err != nil {
-			return nil, err
-		}
-		gossip[i] = addr
-	}
-	return t, c.startNodes(ctx, t, gossip, started)
-}
-
-// startNodes starts a node at each gossip address, all at once: they form a cluster when all have met.
-func (c *benchCompareCmd) startNodes(ctx context.Context, t *benchTarget, gossip []string, started *servers) error {
-	type result struct {
-		server *baseline.Server
-		admin  string
-		err    error
-	}
-	results := make(chan result)
-	for i := range gossip {
-		go func() {
-			server, admin, err := startNode(ctx, i, gossip, t.Token)
-			results <- result{server, admin, err}
-		}()
-	}
-	var failed error
-	for range gossip {
-		r := <-results
-		if r.err != nil {
-			failed = errors.Join(failed, fmt.Errorf("starting a node: %w", r.err))
-			continue
-		}
-		*started = append(*started, r.server)
-		t.Endpoint, t.Admin = append(t.Endpoint, r.server.URL), append(t.Admin, "http://"+r.admin)
-	}
-	return failed
-}
-
-// startNode starts this program as a node.
-func startNode(ctx context.Context, i int, gossip []string, token string) (*baseline.Server, string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, "", err
-	}
-	var more [2]string
-	for j := range more {
-		if more[j], err = freeAddr(); err != nil {
-			return nil, "", err
-		}
-	}
-	server, err := baseline.StartProgram(ctx, "/readyz", func(dir, addr string) *exec.Cmd {
-		cmd := exec.Command(self, "serve", "--node-id", "bench-"+strconv.Itoa(i+1), "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn",
-			"--http-addr", addr, "--admin-addr", more[0], "--peer-addr", more[1], "--gossip-addr", gossip[i],
-			"--join", strings.Join(gossip, ","), "--bootstrap-expect", strconv.Itoa(len(gossip)), "--insecure-peers")
-		cmd.Env = append(os.Environ(), "BURSAR_ROOT_TOKEN="+token)
-		return cmd
-	})
-	return server, more[0], err
-}
-
-func freeAddr() (string, error) {
-	port, err := baseline.FreePort()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
+	return &benchTarget{Endpoint: c.Endpoint, Admin: c.Admin, tokenFlags: c.tokenFlags}, nil
 }
 
 // startFloor runs the bare handler as a process of its own, as every other contender is one.

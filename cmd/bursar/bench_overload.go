@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -24,7 +23,7 @@ type benchOverloadCmd struct {
 	Scene    []string       `help:"Measure instead whether this slows checks on the other nodes: slow-follower, stopped-follower, backup. Needs --nodes 3." sep:"," enum:"slow-follower,stopped-follower,backup" placeholder:"NAME"`
 	Rate     int            `help:"Calls a second, with --scene." default:"500"`
 	Rounds   int            `help:"How often each scene is compared with quiet, with --scene." default:"3"`
-	Output   string         `short:"o" help:"text or json." enum:"text,json" default:"text"`
+	textOutput
 }
 
 // Help implements kong's HelpProvider.
@@ -49,8 +48,7 @@ func (c *benchOverloadCmd) Run(ctx context.Context, k *kong.Context) (err error)
 	defer func() { err = errors.Join(err, started.close()) }()
 	live := newBenchProgress(k.Stderr)
 	defer live.done()
-	own := benchCompareCmd{Nodes: c.Nodes}
-	target, err := own.target(ctx, &started, live)
+	target, err := started.startNodes(ctx, c.Nodes, live)
 	if err != nil {
 		return err
 	}
@@ -66,7 +64,7 @@ func (c *benchOverloadCmd) Run(ctx context.Context, k *kong.Context) (err error)
 		Setup: func(done, all int) { live.step("making the account: %d of %d", done, all) },
 	}
 	say := func(format string, args ...any) { live.step(format, args...) }
-	var rep interface{ WriteText(io.Writer) error }
+	var rep textReport
 	if len(c.Scene) > 0 {
 		rep, err = c.scenes(ctx, load, target, started, say)
 	} else {
@@ -76,10 +74,7 @@ func (c *benchOverloadCmd) Run(ctx context.Context, k *kong.Context) (err error)
 	if err != nil {
 		return err
 	}
-	if c.Output == outputJSON {
-		return writeJSON(k.Stdout, rep)
-	}
-	return rep.WriteText(k.Stdout)
+	return c.write(k.Stdout, rep)
 }
 
 // steps offers multiples of the capacity.

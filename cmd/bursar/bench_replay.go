@@ -15,10 +15,10 @@ import (
 // benchReplayCmd is `bursar bench replay`.
 type benchReplayCmd struct {
 	benchTarget
-	Projects int    `help:"Projects in the generated tree." default:"2"`
-	Teams    int    `help:"Teams in each project." default:"3"`
-	Users    int    `help:"Users in each team." default:"10"`
-	Output   string `short:"o" help:"text or json." enum:"text,json" default:"text"`
+	Projects int `help:"Projects in the generated tree." default:"2"`
+	Teams    int `help:"Teams in each project." default:"3"`
+	Users    int `help:"Users in each team." default:"10"`
+	textOutput
 
 	File          string        `arg:"" help:"CSV with the header TIMESTAMP,ContextTokens,GeneratedTokens. - reads standard input."`
 	Speed         float64       `help:"How much faster than the trace: 60 sends an hour in a minute." default:"1"`
@@ -66,11 +66,7 @@ func (c *benchReplayCmd) Run(ctx context.Context, k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == outputJSON {
-		err = writeJSON(k.Stdout, rep)
-	} else {
-		err = rep.WriteText(k.Stdout)
-	}
+	err = c.write(k.Stdout, rep)
 	if err == nil && !rep.Proof.Holds() {
 		err = errors.New("the books do not agree: see above")
 	}

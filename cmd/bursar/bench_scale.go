@@ -18,7 +18,7 @@ type benchScaleCmd struct {
 	Each        time.Duration `help:"How long one measurement of latency takes." default:"5s"`
 	Rounds      int           `help:"How often the two accounts take turns." default:"3"`
 	Connections int           `help:"Connections, each waiting for its answer." default:"8"`
-	Output      string        `short:"o" help:"text or json." enum:"text,json" default:"text"`
+	textOutput
 }
 
 // Help implements kong's HelpProvider.
@@ -34,8 +34,7 @@ func (c *benchScaleCmd) Run(ctx context.Context, k *kong.Context) (err error) {
 	defer func() { err = errors.Join(err, started.close()) }()
 	live := newBenchProgress(k.Stderr)
 	defer live.done()
-	own := benchCompareCmd{Nodes: 1}
-	target, err := own.target(ctx, &started, live)
+	target, err := started.startNodes(ctx, 1, live)
 	if err != nil {
 		return err
 	}
@@ -58,8 +57,5 @@ func (c *benchScaleCmd) Run(ctx context.Context, k *kong.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("bench scale: %w", err)
 	}
-	if c.Output == outputJSON {
-		return writeJSON(k.Stdout, rep)
-	}
-	return rep.WriteText(k.Stdout)
+	return c.write(k.Stdout, rep)
 }
