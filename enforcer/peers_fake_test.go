@@ -137,8 +137,11 @@ func newSoloNode(t testing.TB, tweaks ...func(*Config)) *soloNode {
 		tokenAcme:    {Role: fsm.RoleService, Account: "acme"},
 		tokenRoot:    {Role: fsm.RoleRoot},
 		tokenAdmin:   {Role: fsm.RoleAdmin},
-		tokenExpired: {Role: fsm.RoleService, ExpiresAt: time.Now().Add(shortLife).UnixMilli()},
+		tokenExpired: {Role: fsm.RoleService},
 	} {
+		if id == tokenExpired {
+			tok.ExpiresAt = time.Now().Add(shortLife).UnixMilli()
+		}
 		tok.ID, tok.Name, tok.Digest = "tok_"+id, id, sha256.Sum256([]byte(id))
 		n.commit(fsm.PutToken{Token: tok})
 	}
