@@ -45,7 +45,7 @@ func (t *txn) materialized(r *record, start int64) *cachedBudget {
 		if b = t.load(r, k); b == nil {
 			b = t.s.derive(r, start)
 			r.cache(b)
-			t.touched = append(t.touched, b)
+			t.touched = append(t.touched, touched{b: b})
 			b.touched = t.index
 		}
 	}
@@ -124,7 +124,7 @@ func (t *txn) touch(b *Budget) {
 func (t *txn) touchCached(c *cachedBudget) {
 	if c.touched != t.index {
 		c.touched = t.index
-		t.touched = append(t.touched, c)
+		t.touched = append(t.touched, touched{b: c})
 	}
 }
 
@@ -151,7 +151,7 @@ func (t *txn) deleteBudgets(r *record) {
 		t.s.dequeue(b)
 	}
 	r.budgets, r.seed = nil, nil
-	t.touched = slices.DeleteFunc(t.touched, func(b *cachedBudget) bool { return b.Key.Assignment == num })
+	t.touched = slices.DeleteFunc(t.touched, func(c touched) bool { return c.assignment() == num })
 	t.changes.deleted(num)
 	t.tail.deleted(num)
 	t.delRange(prefixRange(budgetPrefix(num)))

@@ -10,16 +10,18 @@ type Observer interface {
 
 // Changes is what a batch of log entries changed.
 type Changes struct {
-	Index   uint64          // of the last entry of the batch
-	Full    bool            // a snapshot replaced everything: read all from a View, trust nothing kept
-	Config  []string        // accounts that are new, or changed themselves: name, time zone, freezing
-	Tree    []EntityID      // entities that are new, changed, hang elsewhere, or whose assignments changed
-	Terms   []uint64        // assignments that are new or changed
-	Global  bool            // entity types, capabilities or settings changed
-	Tokens  bool            // tokens changed
-	Prices  bool            // the price book has a new version
-	Nodes   bool            // membership, deaths, boots changed
-	Budgets []Budget        // every budget touched, as it is now
+	Index  uint64     // of the last entry of the batch
+	Full   bool       // a snapshot replaced everything: read all from a View, trust nothing kept
+	Config []string   // accounts that are new, or changed themselves: name, time zone, freezing
+	Tree   []EntityID // entities that are new, changed, hang elsewhere, or whose assignments changed
+	Terms  []uint64   // assignments that are new or changed
+	Global bool       // entity types, capabilities or settings changed
+	Tokens bool       // tokens changed
+	Prices bool       // the price book has a new version
+	Nodes  bool       // membership, deaths, boots changed
+	// Budgets is every budget touched, as it is now; but for those of which a node that stops gave back
+	// the slice it was born with, and that are unused and stay so. Then Nodes is set.
+	Budgets []Budget
 	Deleted []uint64        // assignments deleted
 	Events  []EventApplied  // every event seen, with what became of it
 	Seen    []ReleaseResult // every release seen

@@ -149,35 +149,6 @@ func (t *txn) applyRecoverNode(c RecoverNode) *Error {
 	return nil
 }
 
-// applyDrainNode shrinks a stopping node's leases to what its live reservations
-// hold and ends its births. It passes on what it is the holder of.
-func (t *txn) applyDrainNode(c DrainNode) *Error {
-	n, err := t.memberNum(c.Node)
-	if err != nil {
-		return err
-	}
-	if c.Boot != n.Boot {
-		return conflict("session %d of node %q is not the present one, %d", c.Boot, n.Name, n.Boot)
-	}
-	keep := make(map[BudgetKey]int64, len(c.Keep))
-	for _, k := range c.Keep {
-		if b := t.leasedBudget(k.Budget); b != nil { // makes a birth slice durable before births end
-			keep[b.Key] = satAdd(keep[b.Key], max(0, k.Amount))
-		}
-	}
-	n = t.change(n)
-	n.Drained = true
-	t.putNode(n)
-	for _, b := range t.recentBudgets(func(b *cachedBudget) bool { return b.LeaseOf(n.Num) > keep[b.Key] }) {
-		given := b.LeaseOf(n.Num) - keep[b.Key]
-		t.noteGiven(b, n.Num, given)
-		b.addLease(n.Num, -given)
-		t.touch(&b.Budget)
-	}
-	t.passOn(n.Num)
-	return nil
-}
-
 // applyForfeit gives up what the lost nodes of a name hold, in periods that have
 // not ended: charged as used, or freed. A node that answers is not lost.
 func (t *txn) applyForfeit(c Forfeit) *Error {

@@ -21,16 +21,21 @@ type seedKey struct {
 // born makes the budget that r's seed stands for.
 func (r *record) born() *cachedBudget {
 	_, end := r.terms.Cadence.Period(r.seed.start)
-	b := &cachedBudget{end: end, Budget: Budget{
-		Key: BudgetKey{Assignment: r.num, Start: r.seed.start}, Limit: r.limit, Unlimited: r.terms.Unlimited, Leased: r.leased(),
-	}}
-	if len(r.seed.nodes) > 0 {
-		b.Leases = make([]Lease, len(r.seed.nodes))
-		for i, n := range r.seed.nodes {
-			b.Leases[i] = Lease{Node: n, Amount: Birth(r.limit, r.seed.shares)}
-		}
-	}
+	b := &cachedBudget{end: end}
+	r.bornInto(&b.Budget)
 	return b
+}
+
+// bornInto makes b the budget that r's seed stands for. It uses the memory of b's leases again.
+func (r *record) bornInto(b *Budget) {
+	*b = Budget{
+		Key: BudgetKey{Assignment: r.num, Start: r.seed.start}, Limit: r.limit, Unlimited: r.terms.Unlimited, Leased: r.leased(),
+		Leases: b.Leases[:0],
+	}
+	slice := Birth(r.limit, r.seed.shares)
+	for _, n := range r.seed.nodes {
+		b.Leases = append(b.Leases, Lease{Node: n, Amount: slice})
+	}
 }
 
 // asBorn reports whether b, a budget of r, is as it was born with these shares.
@@ -83,16 +88,35 @@ func (s seeds) find(b *Budget, shares int64) *seed {
 	return s[seedKey{b.Key.Start, shares, string(nodes)}]
 }
 
-// add adds a seed. There are at most maxSharedTerms.
-func (s seeds) add(fresh *seed) {
+// without returns a seed that lacks a node of another, shared if it can be.
+func (s seeds) without(of *seed, n NodeNum) *seed {
+	fresh := &seed{start: of.start, shares: of.shares}
+	for _, other := range of.nodes {
+		if other != n {
+			fresh.nodes = append(fresh.nodes, other)
+		}
+	}
+	if known := s[fresh.key()]; known != nil {
+		return known
+	}
+	s.add(fresh)
+	return fresh
+}
+
+func (f *seed) key() seedKey {
 	var nodes []byte
-	for _, n := range fresh.nodes {
+	for _, n := range f.nodes {
 		nodes = binary.BigEndian.AppendUint16(nodes, uint16(n))
 	}
+	return seedKey{f.start, f.shares, string(nodes)}
+}
+
+// add adds a seed. There are at most maxSharedTerms.
+func (s seeds) add(fresh *seed) {
 	if len(s) >= maxSharedTerms {
 		clear(s) // records keep theirs
 	}
-	s[seedKey{fresh.start, fresh.shares, string(nodes)}] = fresh
+	s[fresh.key()] = fresh
 }
 
 // sprout gives the budget that is only a seed memory of its own, before what it is made from changes.

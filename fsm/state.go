@@ -51,6 +51,7 @@ type scratch struct {
 	key, value []byte       // of the write under way
 	known      dedup
 	line       LedgerLine
+	born       Budget
 	packer     eventPacker
 }
 

@@ -25,6 +25,8 @@ type tail struct {
 	batch   *pebble.Batch // nil: there is nothing
 	indexed bool          // the batch: reads see it, and everything but budgets and sums is in it
 
+	rows *pebble.Batch // rows of budgets that the store has had and that stay seeds; older than what batch has; nil: none
+
 	events    map[eventName]dedup // of a tail that is not indexed
 	marks     marks               // likewise
 	unwritten []*cachedBudget     // changed since the last commit
@@ -82,7 +84,11 @@ func (t *tail) size() int {
 	if t.batch == nil {
 		return 0
 	}
-	return t.batch.Len() + len(t.marks.bytes) + len(t.events)*tailEventBytes
+	size := t.batch.Len() + len(t.marks.bytes) + len(t.events)*tailEventBytes
+	if t.rows != nil {
+		size += t.rows.Len()
+	}
+	return size
 }
 
 // commit gives the store everything.
@@ -91,8 +97,13 @@ func (t *tail) commit() error {
 		return nil
 	}
 	err := errors.Join(t.writeEvents(), t.marks.write(t.batch), t.writeBudgets(), t.s.rollups.write(t.reader(), t.batch), t.batch.Set(keyApplied, t.s.appliedMark(), nil))
+	all := t.batch
+	if t.rows != nil {
+		err = errors.Join(err, t.rows.Apply(t.batch, nil))
+		all = t.rows
+	}
 	if err == nil {
-		err = t.batch.Commit(pebble.NoSync)
+		err = all.Commit(pebble.NoSync)
 	}
 	if err == nil {
 		for _, b := range t.unwritten {
@@ -110,6 +121,10 @@ func (t *tail) drop() error {
 	}
 	err := t.batch.Close()
 	t.batch = nil
+	if t.rows != nil {
+		err = errors.Join(err, t.rows.Close())
+		t.rows = nil
+	}
 	clear(t.events)
 	clear(t.unwritten)
 	t.unwritten = t.unwritten[:0]
@@ -184,6 +199,21 @@ func (t *tail) batches(b *cachedBudget) {
 	t.changed(b)
 	b.batched = true
 }
+
+// rowBytes is about what a row of a budget as it was born takes.
+const rowBytes = 72
+
+// row writes the row of a budget that stays a seed, one of about n in this entry. They come by the million: no index is made of them,
+// nothing reads them before they are committed, and what the tail has of a budget that is changed after that is written after it.
+func (t *tail) row(key, value []byte, n int) error {
+	if t.rows == nil {
+		t.rows = t.db.NewBatchWithSize(min(n*rowBytes, maxRowBytes))
+	}
+	return t.rows.Set(key, value, nil)
+}
+
+// maxRowBytes is what memory for rows is asked for at once at most.
+const maxRowBytes = 256 << 20
 
 // deleted notes that an assignment's budgets are gone.
 func (t *tail) deleted(num uint64) {

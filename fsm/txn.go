@@ -14,7 +14,7 @@ type txn struct {
 	changes *pending // of the whole Apply call
 	roster  Roster   // as of this entry; its Leader is the command's, if live
 
-	touched []*cachedBudget           // changed by this entry, in order; written at its end
+	touched []touched                 // changed by this entry, in order; written at its end
 	before  map[BudgetKey]*obligation // with invariants: what budgets were and what they may become
 	sum     sumWrites
 	err     error // the store failed, and with it the whole Apply call
@@ -103,13 +103,33 @@ func (t *txn) putBudget(b *cachedBudget) {
 	t.tail.changed(b)
 }
 
+// putSeed writes what r's seed stands for. No budget by itself has that key in this tail: one becomes a seed when the tail is committed.
+func (t *txn) putSeed(r *record) {
+	w := &t.s.scratch
+	r.bornInto(&w.born)
+	w.key = appendBudgetRow(w.key[:0], w.born.Key)
+	if t.packs() {
+		w.value = w.born.append(w.value[:0])
+	} else {
+		v, err := encodeValue(&w.born)
+		t.fail(err)
+		w.value = append(w.value[:0], v...)
+	}
+	t.sum.write(opPut, w.key, w.value)
+	t.fail(t.tail.row(w.key, w.value, len(t.touched)))
+}
+
 // finish writes the entry's budgets, remembers its outcome and drops what memory no longer needs.
 func (t *txn) finish(o Outcome) {
 	t.checkInvariants()
-	for _, b := range t.touched {
-		t.putBudget(b)
-		t.changes.budget(b)
-		t.s.hold(b)
+	for _, c := range t.touched {
+		if c.b == nil {
+			t.putSeed(c.r)
+			continue
+		}
+		t.putBudget(c.b)
+		t.changes.budget(c.b)
+		t.s.hold(c.b)
 	}
 	t.learn(o)
 	t.s.evict()
