@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"slices"
 )
 
 // The hazard: bbolt maps its file into memory and follows what is written there, in
@@ -102,11 +103,31 @@ func latestBoltMeta(head []byte) (latest *boltMeta) {
 	return latest
 }
 
-// boltChecker walks the pages of one file as bbolt would.
+// boltChecker walks the pages of one file as bbolt would. It reads keys and what leads to others, not the values, which
+// may be hundreds of megabytes.
 type boltChecker struct {
 	file io.ReaderAt
 	meta boltMeta
 	seen map[uint64]bool
+	head [boltPageHead]byte // of the page that is begun
+	bufs [][]byte           // by depth
+}
+
+// boltPage is a page with its further ones, or a bucket's that lies within a leaf.
+type boltPage struct {
+	data []byte // its beginning: the elements and in a branch the keys
+	size uint64
+	rest io.ReaderAt // all of it, if data is not
+}
+
+// at returns n bytes. If they are not at hand they are read into *buf.
+func (p *boltPage) at(pos, n uint64, buf *[]byte) ([]byte, error) {
+	if pos+n <= uint64(len(p.data)) {
+		return p.data[pos:][:n], nil
+	}
+	*buf = slices.Grow((*buf)[:0], int(n))[:n]
+	_, err := p.rest.ReadAt(*buf, int64(pos))
+	return *buf, err
 }
 
 // tree checks the page and all below it. from is the least key that may stand in it.
@@ -115,7 +136,7 @@ func (c *boltChecker) tree(id uint64, from []byte, depth int) error {
 		return fmt.Errorf("page %d is out of place", id)
 	}
 	c.seen[id] = true
-	head := make([]byte, boltPageHead)
+	head := c.head[:]
 	if _, err := c.file.ReadAt(head, int64(id)*c.meta.pageSize); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
@@ -129,8 +150,8 @@ func (c *boltChecker) tree(id uint64, from []byte, depth int) error {
 		}
 		c.seen[i] = true
 	}
-	page := make([]byte, c.meta.pageSize*int64(1+further))
-	if _, err := c.file.ReadAt(page, int64(id)*c.meta.pageSize); err != nil {
+	page, err := c.read(id, head, 1+further, depth)
+	if err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	if err := c.page(page, from, depth); err != nil {
@@ -139,8 +160,28 @@ func (c *boltChecker) tree(id uint64, from []byte, depth int) error {
 	return nil
 }
 
-// page checks the elements of a page, which may lie within a leaf.
-func (c *boltChecker) page(page, from []byte, depth int) error {
+// read reads the beginning of a page that has so many in all: of a leaf the elements, and of any other everything.
+func (c *boltChecker) read(id uint64, head []byte, pages uint64, depth int) (*boltPage, error) {
+	begin := int64(id) * c.meta.pageSize
+	p := &boltPage{size: uint64(c.meta.pageSize) * pages}
+	p.rest = io.NewSectionReader(c.file, begin, int64(p.size))
+	need := p.size
+	if binary.LittleEndian.Uint16(head[8:]) == boltLeafPage {
+		elements := boltPageHead + boltElement*uint64(binary.LittleEndian.Uint16(head[10:]))
+		need = min(need, max(elements, uint64(c.meta.pageSize)))
+	}
+	for len(c.bufs) <= depth {
+		c.bufs = append(c.bufs, nil)
+	}
+	p.data = slices.Grow(c.bufs[depth][:0], int(need))[:need]
+	c.bufs[depth] = p.data
+	_, err := p.rest.ReadAt(p.data, 0)
+	return p, err
+}
+
+// page checks the elements of a page.
+func (c *boltChecker) page(p *boltPage, from []byte, depth int) error {
+	page := p.data
 	flags, count := binary.LittleEndian.Uint16(page[8:]), int(binary.LittleEndian.Uint16(page[10:]))
 	if flags != boltBranchPage && flags != boltLeafPage {
 		return fmt.Errorf("it is of no kind that belongs there (%#x)", flags)
@@ -149,6 +190,8 @@ func (c *boltChecker) page(page, from []byte, depth int) error {
 		return fmt.Errorf("it has no room for its %d elements", count)
 	}
 	last := from
+	var keys [2][]byte // for one and the one before
+	var bucket []byte
 	for i := range count {
 		at := boltPageHead + i*boltElement
 		e := page[at:][:boltElement]
@@ -159,21 +202,25 @@ func (c *boltChecker) page(page, from []byte, depth int) error {
 			pos, keyBytes, valueBytes = uint64(binary.LittleEndian.Uint32(e[4:])), uint64(binary.LittleEndian.Uint32(e[8:])), uint64(binary.LittleEndian.Uint32(e[12:]))
 		}
 		begin := uint64(at) + pos
-		if begin < uint64(boltPageHead+count*boltElement) || begin+keyBytes+valueBytes > uint64(len(page)) {
+		if begin < uint64(boltPageHead+count*boltElement) || begin+keyBytes+valueBytes > p.size {
 			return fmt.Errorf("element %d lies outside of it", i)
 		}
-		key := page[begin:][:keyBytes]
+		key, err := p.at(begin, keyBytes, &keys[i%2])
+		if err != nil {
+			return err
+		}
 		if order := bytes.Compare(key, last); order < 0 || order == 0 && (i > 0 || flags == boltLeafPage && from == nil && keyBytes == 0) {
 			return fmt.Errorf("element %d is out of order", i)
 		}
 		last = key
-		value := page[begin+keyBytes:][:valueBytes]
-		var err error
 		switch {
 		case flags == boltBranchPage:
 			err = c.tree(binary.LittleEndian.Uint64(e[8:]), key, depth+1)
 		case binary.LittleEndian.Uint32(e) == boltBucketFlag:
-			err = c.bucket(value, depth)
+			var value []byte
+			if value, err = p.at(begin+keyBytes, valueBytes, &bucket); err == nil {
+				err = c.bucket(value, depth)
+			}
 		case binary.LittleEndian.Uint32(e) != 0:
 			err = fmt.Errorf("element %d is of no known kind", i)
 		}
@@ -195,5 +242,6 @@ func (c *boltChecker) bucket(value []byte, depth int) error {
 	if len(value) < boltBucketBytes+boltPageHead {
 		return errors.New("a bucket within a page is cut short")
 	}
-	return c.page(value[boltBucketBytes:], nil, depth+1)
+	within := value[boltBucketBytes:]
+	return c.page(&boltPage{data: within, size: uint64(len(within))}, nil, depth+1)
 }
