@@ -38,6 +38,7 @@ func (t *txn) applyDrainNode(c DrainNode) *Error {
 	n = t.change(n)
 	n.Drained = true
 	t.putNode(n)
+	t.touched = slices.Grow(t.touched, t.s.records.count)
 	d := drain{t: t, node: n.Num, keep: keep, ends: map[period]int64{}}
 	for r := range t.s.records.all() {
 		d.record(r)
