@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/valyala/fasthttp"
 
 	"github.com/bursar-dev/bursar/fsm"
@@ -37,14 +36,9 @@ type grove struct {
 const groveAccount = "grove"
 
 // newGrove makes callers below groups of ten in a tree of this many levels, the
-// root included, with a large hard budget of each capability at every level. The
-// journal and the outbox are on a real disk, as a user's are.
+// root included, with a large hard budget of each capability at every level.
 func newGrove(b testing.TB, callers, levels int, capabilities ...string) *grove {
-	return newGroveOn(b, vfs.Default, callers, levels, capabilities...)
-}
-
-func newGroveOn(b testing.TB, disk vfs.FS, callers, levels int, capabilities ...string) *grove {
-	g := &grove{soloNode: newSoloNode(b, func(c *Config) { c.FS = disk })}
+	g := &grove{soloNode: newSoloNode(b)}
 	g.commit(fsm.PutAccount{ID: groveAccount})
 	above := []string{groveAccount}
 	g.limit(above, capabilities)
@@ -259,11 +253,10 @@ func BenchmarkDecideParallel(b *testing.B) {
 }
 
 // BenchmarkReserveSettle is a reservation and the event that settles it, in
-// batches of 100, acknowledged when they are applied. One op is one of them. The
-// outbox is in memory: how long a disk takes to sync is not measured.
+// batches of 100, acknowledged when they are applied. One op is one of them.
 func BenchmarkReserveSettle(b *testing.B) {
 	const batch = 100
-	g := newGroveOn(b, vfs.NewMem(), 1000, 5, bothCaps...)
+	g := newGrove(b, 1000, 5, bothCaps...)
 	defer g.stop()
 	g.warm(b)
 	rng := rand.New(rand.NewPCG(1, 1))

@@ -15,15 +15,14 @@ import (
 )
 
 // journal keeps what this node has set aside, so that it is still set aside after
-// a crash of the process: a record is handed to the kernel, by a store into a mapped
-// file or with write(2), before the call it belongs to is answered. It is not
-// fsynced: what that cannot cover, a crash of the machine, is told apart by the
-// kernel's boot id and waited out with the watermark. See journal_segment.go for
-// the format and journal_file.go for the two ways to the kernel.
+// a crash of the process: a record is handed to the kernel with write(2) before
+// the call it belongs to is answered. It is not fsynced: what that cannot cover, a
+// crash of the machine, is told apart by the kernel's boot id and waited out with
+// the watermark. See journal_segment.go for the format.
 //
 // Callers that come while a write is under way share the next one: whoever finds
 // no write under way writes for all who have queued a record. So a lone caller
-// pays one write and no hand-off, and many callers pay one between them.
+// pays one write(2) and no hand-off, and many callers pay one between them.
 //
 // When a write fails, its callers get the error and the file's end is unknown. The
 // next write goes to a new segment whose header says how much of the old one
@@ -46,11 +45,9 @@ type journal struct {
 	closed  bool
 
 	// The last segment. Whoever has set writing owns these.
-	file segmentFile // nil: the next write begins a segment
+	file vfs.File // nil: the next write begins a segment
 	seq  uint64
 	size int64 // bytes that count
-	room int64 // bytes it may have
-	slow bool  // it is not mapped
 
 	sealed sealedSegments
 
@@ -62,7 +59,7 @@ type journal struct {
 	writingSince          atomic.Int64 // Unix milliseconds; 0: no write under way
 }
 
-// journalGroup is the records of one write and their callers.
+// journalGroup is the records of one write(2) and their callers.
 type journalGroup struct {
 	buf     []byte
 	callers int
@@ -83,7 +80,7 @@ type journalState struct {
 }
 
 const (
-	segmentBytes      = 8 << 20         // room in a segment; more in one that a larger group begins
+	segmentBytes      = 8 << 20         // a segment that has reached this is followed by a new one
 	maxGroupBytes     = 1 << 20         // a group's buffer above this is not kept
 	journalRetry      = time.Second     // how often a failed journal is tried again
 	maxJournalWrite   = 2 * time.Second // a write that takes longer counts as a stalled disk
@@ -211,11 +208,10 @@ func (j *journal) writeNext() {
 		g.done, g.err = true, errJournalClosed
 		return
 	}
-	now := j.now()
 	j.writing = true
-	j.writingSince.Store(now)
+	j.writingSince.Store(j.now())
 	j.mu.Unlock()
-	err := j.write(g.buf, now)
+	err := j.write(g.buf)
 	j.writingSince.Store(0)
 	j.mu.Lock()
 	j.writing = false
@@ -237,17 +233,17 @@ func (j *journal) report(err error) {
 	j.log.Info("journal can be written again", "dir", j.dir)
 }
 
-// write appends b to the last segment, or to a new one where b does not fit in or
-// its end is unknown. Whoever has set j.writing calls it, at the time now.
-func (j *journal) write(b []byte, now int64) error {
-	if j.file == nil || j.size+int64(len(b)) > j.room {
-		if err := j.rotate(len(b), now); err != nil {
+// write appends b to the last segment, or to a new one where it is full or its
+// end is unknown. Whoever has set j.writing calls it.
+func (j *journal) write(b []byte) error {
+	if j.file == nil || j.size >= segmentBytes {
+		if err := j.rotate(); err != nil {
 			return j.count(fmt.Errorf("begin a journal segment: %w", err))
 		}
 	}
 	j.writes.Add(1)
-	if err := j.file.write(b, j.size, now); err != nil {
-		_ = j.file.abandon() // its end is unknown either way
+	if _, err := j.file.Write(b); err != nil {
+		_ = j.file.Close() // its end is unknown either way
 		j.file = nil
 		return j.count(fmt.Errorf("write the journal: %w", err))
 	}
@@ -255,30 +251,27 @@ func (j *journal) write(b []byte, now int64) error {
 	return nil
 }
 
-// rotate begins the next segment, with room for a group of this many bytes. Its
-// header seals the one before at the bytes that count.
-func (j *journal) rotate(group int, now int64) error {
+// rotate begins the next segment. Its header seals the one before at the bytes that count.
+func (j *journal) rotate() error {
 	if j.sealed.full() {
 		j.kick()
 		return errJournalFull
 	}
-	h := segmentHeader{seq: j.seq + 1, prev: uint64(j.size), kernel: j.kernel, doubt: j.doubt}
-	room := max(segmentBytes, segmentHeaderBytes+int64(group))
-	f, unmapped, err := createSegment(j.fs, j.segmentPath(h.seq), appendSegmentHeader(nil, h), room, now)
+	f, err := j.fs.Create(j.segmentPath(j.seq+1), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	if unmapped != nil && !errors.Is(unmapped, errCannotMap) && !j.slow {
-		j.log.Warn("journal cannot be mapped; it is written with write(2), which takes longer", "dir", j.dir, "why", unmapped)
+	h := segmentHeader{seq: j.seq + 1, prev: uint64(j.size), kernel: j.kernel, doubt: j.doubt}
+	if _, err := f.Write(appendSegmentHeader(nil, h)); err != nil {
+		return errors.Join(err, f.Close(), j.fs.Remove(j.segmentPath(j.seq+1)))
 	}
-	j.slow = unmapped != nil
 	if j.file != nil {
-		_ = j.file.seal(j.size) // its bytes are with the kernel already, and the new header says where they end
+		_ = j.file.Close() // its bytes are with the kernel already
 	}
 	if j.sealed.add(j.seq, j.size) {
 		j.kick()
 	}
-	j.file, j.seq, j.size, j.room = f, h.seq, segmentHeaderBytes, room
+	j.file, j.seq, j.size = f, j.seq+1, segmentHeaderBytes
 	return nil
 }
 
@@ -337,12 +330,12 @@ func (j *journal) closeClean() error {
 	if !j.stop() {
 		return nil
 	}
-	err := j.write(appendClean(nil), j.now())
+	err := j.write(appendClean(nil))
 	if err == nil {
-		err = j.file.sync()
+		err = j.file.Sync()
 	}
 	if j.file != nil {
-		err = errors.Join(err, j.file.seal(j.size))
+		err = errors.Join(err, j.file.Close())
 	}
 	return err
 }

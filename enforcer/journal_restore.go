@@ -1,7 +1,6 @@
 package enforcer
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -171,8 +170,7 @@ func (j *journal) readFiles(files []journalFile, end int64, live *liveRecords) (
 }
 
 // readSegment applies a file's records. count is how many of its bytes count, or
-// -1: all up to a torn record, or to the zeros that a mapped file ends in. Only the
-// last file may end within its header.
+// -1: all up to a torn record. Only the last file may end within its header.
 func readSegment(data []byte, header bool, count int64, last bool, live *liveRecords) error {
 	live.torn = 0
 	switch {
@@ -197,8 +195,7 @@ func readSegment(data []byte, header bool, count int64, last bool, live *liveRec
 	if count >= 0 || recordFollows(data[n+1:]) {
 		return fmt.Errorf("%w: the record at byte %d of %d cannot be read, and it is not the last", errJournalDamaged, n, len(data))
 	}
-	// Zeros to the end are no torn record. Only what follows whole records is looked at: one of them may end in zeros.
-	live.torn = len(bytes.TrimRight(data[n:], "\x00"))
+	live.torn = len(data) - n
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package enforcer
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -47,9 +46,7 @@ import (
 // A later reserve or draw of the same id replaces the earlier one. An extend or
 // end of an id that is not there means nothing.
 //
-// The last segment may end in zeros, which were mapped and not used, and before them
-// in a torn record: the crash came between two bytes, in whatever order they are
-// stored (see mappedFile). A record is never all zeros, but it may end in some.
+// The last segment may end in a torn record: the crash came between two bytes.
 // Damage with a valid record after it cannot come from a crash of the process and
 // is refused, so that nobody spends what was reserved because a disk lost a bit.
 // Only a crash of the machine may leave such holes, because pages are written
@@ -221,11 +218,9 @@ func readRecords(b []byte, live *liveRecords) (n int, err error) {
 	return n, nil
 }
 
-// recordFollows reports whether a whole record starts anywhere in b. The head of a
-// record ends in its kind, which is not zero: none starts in the zeros at the end.
+// recordFollows reports whether a whole record starts anywhere in b.
 func recordFollows(b []byte) bool {
-	used := len(bytes.TrimRight(b, "\x00"))
-	for i := 0; i+recordHeaderBytes <= used; i++ {
+	for i := 0; i+recordHeaderBytes <= len(b); i++ {
 		if _, _, size := parseRecord(b[i:]); size > 0 {
 			return true
 		}

@@ -58,7 +58,7 @@ func (jt *journalTest) open() (*journal, journalState) {
 func (jt *journalTest) crash(j *journal) {
 	j.stop()
 	if j.file != nil {
-		_ = j.file.abandon()
+		_ = j.file.Close()
 	}
 }
 
@@ -87,11 +87,7 @@ func ids(rs []reservationRecord) (seqs []int) {
 }
 
 func TestJournalRestoresWhatStands(t *testing.T) {
-	inBothForms(t, restoresWhatStands)
-}
-
-func restoresWhatStands(t *testing.T, fs vfs.FS) {
-	jt := newJournalTest(t, fs)
+	jt := newJournalTest(t, vfs.Default)
 	j, s := jt.open()
 	if len(s.Reservations)+len(s.Draws) != 0 || s.Rebooted {
 		t.Fatalf("a new journal holds %+v", s)
@@ -140,7 +136,7 @@ func onlySegment(t *testing.T, dir string) string {
 
 func TestJournalToleratesATornTailAtEveryByte(t *testing.T) {
 	notShort(t)
-	jt := newJournalTest(t, unmappedFS{vfs.Default})
+	jt := newJournalTest(t, vfs.Default)
 	j, _ := jt.open()
 	var ends []int64
 	for i := range 4 {
@@ -174,11 +170,7 @@ func TestJournalToleratesATornTailAtEveryByte(t *testing.T) {
 }
 
 func TestJournalRefusesDamageBeforeTheEnd(t *testing.T) {
-	inBothForms(t, refusesDamageBeforeTheEnd)
-}
-
-func refusesDamageBeforeTheEnd(t *testing.T, fs vfs.FS) {
-	jt := newJournalTest(t, fs)
+	jt := newJournalTest(t, vfs.Default)
 	j, _ := jt.open()
 	for i := range 3 {
 		mustDo(t, j.reserve(testID(i), "acme", jt.now.Load()+1000, testHolds(1)))
@@ -188,7 +180,6 @@ func refusesDamageBeforeTheEnd(t *testing.T, fs vfs.FS) {
 	segment := onlySegment(t, jt.dir)
 	whole, err := os.ReadFile(segment)
 	mustDo(t, err)
-	whole = whole[:min(len(whole), int(j.size)+5000)] // of the zeros that a mapped segment ends in
 	for at := range lastRecord {
 		bad := slices.Clone(whole)
 		bad[at] ^= 0x10
@@ -232,7 +223,7 @@ func TestJournalRefusesAMissingSegment(t *testing.T) {
 	j, _ := jt.open()
 	for i := range 3 {
 		mustDo(t, j.reserve(testID(i), "acme", jt.now.Load()+1000, nil))
-		mustDo(t, j.rotate(0, jt.now.Load()))
+		mustDo(t, j.rotate())
 	}
 	jt.crash(j)
 	mustDo(t, os.Remove(j.segmentPath(2)))
@@ -270,10 +261,6 @@ func TestJournalDoubtLastsUntilTheWatermark(t *testing.T) {
 }
 
 func TestJournalKnowsAnOrderlyStop(t *testing.T) {
-	inBothForms(t, knowsAnOrderlyStop)
-}
-
-func knowsAnOrderlyStop(t *testing.T, fs vfs.FS) {
 	for _, tc := range []struct {
 		name     string
 		clean    bool
@@ -286,7 +273,7 @@ func knowsAnOrderlyStop(t *testing.T, fs vfs.FS) {
 		{"crashed, boot unknown", false, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			jt := newJournalTest(t, fs)
+			jt := newJournalTest(t, vfs.Default)
 			if tc.unknown {
 				jt.kernel = kernelBoot{}
 			}
@@ -397,7 +384,6 @@ func dirBytes(t *testing.T, dir string) (sum int64) {
 // through half of the bytes, as a full disk does.
 type failingFS struct {
 	vfs.FS
-	mapped bool // its segments can be mapped: only what makes them longer is a write
 	broken atomic.Bool
 	delay  time.Duration
 }
@@ -415,13 +401,6 @@ func (f *failingFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, erro
 type failingFile struct {
 	vfs.File
 	fs *failingFS
-}
-
-func (f *failingFile) Fd() uintptr {
-	if f.fs.mapped {
-		return f.File.Fd()
-	}
-	return vfs.InvalidFd
 }
 
 func (f *failingFile) Write(b []byte) (int, error) {
@@ -557,36 +536,34 @@ func TestSettledReservationsAndDrawsEndInTheJournal(t *testing.T) {
 }
 
 // BenchmarkJournal is what a reservation of ten budgets and its end cost in the journal, the
-// kernel's part included: in both forms, for one caller and for as many as there are processors.
+// kernel's part of write(2) included: one caller, and as many as there are processors.
 func BenchmarkJournal(b *testing.B) {
-	for _, form := range bothForms {
-		dir := b.TempDir()
-		j, _, err := openJournal(form.fs, dir, quiet, kernelBoot{1}, unixMillis)
-		mustDo(b, err)
-		exp, holds := unixMillis()+60_000, testHolds(10)
-		var seq atomic.Uint64
-		reserve := func() {
-			id := testID(int(seq.Add(1)))
-			if err := errors.Join(j.reserve(id, "acme", exp, holds), j.end(id)); err != nil {
-				b.Error(err)
-			}
+	dir := b.TempDir()
+	j, _, err := openJournal(vfs.Default, dir, quiet, kernelBoot{1}, unixMillis)
+	mustDo(b, err)
+	defer j.stop()
+	exp, holds := unixMillis()+60_000, testHolds(10)
+	var seq atomic.Uint64
+	reserve := func() {
+		id := testID(int(seq.Add(1)))
+		if err := errors.Join(j.reserve(id, "acme", exp, holds), j.end(id)); err != nil {
+			b.Error(err)
 		}
-		b.Run("file="+form.name+"/callers=1", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
+	}
+	b.Run("callers=1", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			reserve()
+		}
+	})
+	b.Run("callers=many", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
 				reserve()
 			}
 		})
-		b.Run("file="+form.name+"/callers=many", func(b *testing.B) {
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					reserve()
-				}
-			})
-		})
-		j.stop()
-	}
+	})
 }
 
 func unixMillis() int64 { return time.Now().UnixMilli() }

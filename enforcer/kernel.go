@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// kernelBoot names one run of the operating system's kernel. What was handed to the
-// kernel, with write(2) or in a mapped file, is safe as long as the same kernel runs.
+// kernelBoot names one run of the operating system's kernel. What was handed to
+// the kernel with write(2) is safe as long as the same kernel runs.
 type kernelBoot [16]byte
 
 const kernelBootFile = "/proc/sys/kernel/random/boot_id"

@@ -116,12 +116,8 @@ const (
 // newSoloNode starts a node with the account acme, its chain acme ← team ← alice,
 // another account, and a hard budget of 1000 tokens a month and 100 requests a
 // day on the team.
-func newSoloNode(t testing.TB, tweaks ...func(*Config)) *soloNode {
-	n := &soloNode{t: t, dir: t.TempDir(), fs: vfs.NewMem(), tweak: func(c *Config) {
-		for _, tweak := range tweaks {
-			tweak(c)
-		}
-	}}
+func newSoloNode(t testing.TB) *soloNode {
+	n := &soloNode{t: t, dir: t.TempDir(), fs: vfs.NewMem(), tweak: func(*Config) {}}
 	n.start()
 	t.Cleanup(func() { n.stop() })
 	n.commit(fsm.PutAccount{ID: "acme"})

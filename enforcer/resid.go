@@ -8,13 +8,12 @@ import (
 )
 
 // resID names a reservation. Any node can tell from it which node and which of
-// its sessions gave it out; rnd makes it hard to guess. The fields lie without gaps,
-// so that a map hashes and compares an id as one.
+// its sessions gave it out; rnd makes it hard to guess.
 type resID struct {
-	seq  uint64
-	boot uint32
-	rnd  uint32
 	node fsm.NodeNum
+	boot uint32
+	seq  uint64
+	rnd  uint32
 }
 
 // The text form is resPrefix and the fields in big-endian order as lower-case hex.

@@ -325,7 +325,7 @@ func (nd *simNode) kill() {
 	nd.done.Wait()
 	nd.e.journal.stop()
 	if nd.e.journal.file != nil {
-		_ = nd.e.journal.file.abandon()
+		_ = nd.e.journal.file.Close()
 	}
 	if err := errors.Join(nd.e.ship.outbox.close(), nd.m.Close()); err != nil {
 		nd.s.t.Errorf("node %d: close: %v", nd.num, err)

@@ -300,8 +300,8 @@ var bugs = []bug{
 		name:   "tail: memory forgets a budget that it has",
 		breaks: "the store is given two of one budget, and keeps the older",
 		file:   "fsm/txn.go",
-		old:    "\t\tt.s.hold(b)\n",
-		new:    "\t\tt.s.hold(b)\n\t\tt.s.rest(b)\n",
+		old:    "\t\tt.s.hold(c.b)\n",
+		new:    "\t\tt.s.hold(c.b)\n\t\tt.s.rest(c.b)\n",
 		test:   "TestABudgetThatIsAsItWasBornStaysUntilItIsWritten",
 	},
 	// What a disk, or a clock, has changed.
