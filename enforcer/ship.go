@@ -123,7 +123,7 @@ const (
 	partTimeout     = 2 * time.Second
 	minShipBackoff  = 20 * time.Millisecond // after ErrNoLeader, doubling
 	maxShipBackoff  = 500 * time.Millisecond
-	minFreeDisk     = 64 << 20 // bytes; with less free the node takes no events
+	minFreeDisk     = 96 << 20 // bytes; with less free the node takes no events
 	diskCheckPeriod = time.Second
 )
 

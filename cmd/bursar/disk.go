@@ -17,9 +17,9 @@ import (
 const (
 	diskCheckInterval = 2 * time.Second  // full load writes some tens of MB in it
 	diskStallLimit    = 20 * time.Second // one small durable write; a healthy disk takes milliseconds
-	diskFreeMin       = 64 << 20         // bytes; below it the node goes out of service
+	diskFreeMin       = 96 << 20         // bytes; below it the node goes out of service: the state's next log takes 35 MiB at once, raft's 16
 	diskFreeBack      = 2 * diskFreeMin  // bytes; above it the node comes back
-	diskStartMin      = 32 << 20         // bytes; starting writes out what the log of the state holds, a memtable of 16 MiB
+	diskStartMin      = 64 << 20         // bytes; starting writes out what the log of the state holds, a memtable of 32 MiB
 	diskFullBytes     = 1 << 20          // bytes; with fewer, what failed may have failed for want of room
 )
 
