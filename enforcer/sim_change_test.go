@@ -110,7 +110,7 @@ func TestNothingIsOverspentOrLostWhenMembersChange(t *testing.T) {
 func TestNothingIsOverspentOrLostWhenLimitsChange(t *testing.T) {
 	const most = 600
 	underChange(t, 3, "team", &driver{limit: most}, 16, 10*time.Second, func(s *sim, stop <-chan struct{}) {
-		s.every(stop, time.Second, func() { s.driver.relimit(100 + s.sizes(most - 100)()) }) // none is smaller than a call
+		s.every(stop, time.Second, func() { s.driver.relimit(100 + s.sizes(most-100)()) }) // none is smaller than a call
 		s.driver.relimit(2 * most)
 		time.Sleep(time.Second)
 	})
