@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/bursar-dev/bursar/fsm"
+	"github.com/bursar-dev/bursar/internal/walfs"
 )
 
 // outbox keeps accepted events on this node's disk until they are settled. An
@@ -29,7 +29,6 @@ import (
 // when it is drawn. Sequences are given in the order of acceptance and not reused while a record stands.
 type outbox struct {
 	db   *pebble.DB
-	log  pebbleLog
 	next atomic.Uint64 // the sequence last given
 }
 
@@ -73,7 +72,7 @@ var errOutboxFormat = errors.New("the outbox cannot be read")
 func openOutbox(fs vfs.FS, dir string, log *slog.Logger) (*outbox, []outboxEntry, error) {
 	own := pebbleLog{log, dir}
 	db, err := pebble.Open(dir, &pebble.Options{
-		FS: fs, MemTableSize: outboxMemTableBytes, Logger: own,
+		FS: walfs.Wrap(fs, func(err error) { own.Fatalf("%v", err) }), MemTableSize: outboxMemTableBytes, Logger: own,
 		FormatMajorVersion: pebble.FormatNewest,
 		// Pebble tries a flush that fails again without end, in Open before it returns.
 		EventListener: &pebble.EventListener{BackgroundError: func(err error) { own.Fatalf("%v", err) }},
@@ -81,7 +80,7 @@ func openOutbox(fs vfs.FS, dir string, log *slog.Logger) (*outbox, []outboxEntry
 	if err != nil {
 		return nil, nil, fmt.Errorf("open outbox %s: %w", dir, err)
 	}
-	o := &outbox{db: db, log: own}
+	o := &outbox{db: db}
 	entries, err := o.load()
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open outbox %s: %w", dir, err), db.Close())
@@ -137,7 +136,7 @@ func (o *outbox) add(entries []*outboxEntry) error {
 			return err
 		}
 	}
-	return o.commit(b, pebble.Sync)
+	return b.Commit(pebble.Sync)
 }
 
 // redraw replaces undrawn events by what they are with their draws, durably, all or none.
@@ -150,7 +149,7 @@ func (o *outbox) redraw(entries []*outboxEntry) error {
 			return err
 		}
 	}
-	return o.commit(b, pebble.Sync)
+	return b.Commit(pebble.Sync)
 }
 
 // remove forgets settled events, each once. It is not made durable: an event that comes
@@ -169,25 +168,7 @@ func (o *outbox) remove(entries []outboxEntry) error {
 	if b.Empty() {
 		return nil
 	}
-	return o.commit(b, pebble.NoSync)
-}
-
-// commit commits b. Where Pebble cannot write its log it panics with the error and
-// keeps its commit lock, so that every later commit would hang: the process ends,
-// as it does where Pebble calls Fatalf for the same cause.
-func (o *outbox) commit(b *pebble.Batch, how *pebble.WriteOptions) error {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		err, isError := p.(error)
-		if _, bug := p.(runtime.Error); bug || !isError {
-			panic(p)
-		}
-		o.log.Fatalf("%v", err)
-	}()
-	return b.Commit(how)
+	return b.Commit(pebble.NoSync)
 }
 
 func (o *outbox) close() error { return o.db.Close() }

@@ -78,7 +78,7 @@ func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err
 		}
 		indexed := !eventsOnly(e.Data)
 		if !m.tail.fits(indexed) {
-			if err := m.tail.commit(); err != nil {
+			if err := m.commitLocked(); err != nil {
 				return nil, err
 			}
 		}
@@ -90,7 +90,7 @@ func (m *Machine) applyAll(entries []Entry, outcomes []Outcome) (c *Changes, err
 		p.entries++
 	}
 	if m.tail.indexed { // the rare kind, which a crash of the process alone should not take
-		if err := m.tail.commit(); err != nil {
+		if err := m.commitLocked(); err != nil {
 			return nil, err
 		}
 	}

@@ -13,10 +13,10 @@ import (
 )
 
 // A failed disk must stop the node with an error that says so. Pebble reports
-// it in four ways: as a returned error, as an event from its background work, by
-// calling Logger.Fatalf and relying on it not to return, and, when its own log
-// cannot be written, by panicking with the error while it holds its commit lock. All four latch
-// here; every later call on the Machine returns the latched error and leaves Pebble alone.
+// it in three ways: as a returned error, as an event from its background work, and by
+// calling Logger.Fatalf and relying on it not to return. Of a failure of its log it is not told (see
+// walfs). All four latch here; every later call on the Machine returns the latched error and leaves Pebble alone, and
+// what Pebble calls done is done only if nothing has latched by then.
 
 // ErrClosed is returned by calls on a closed Machine.
 var ErrClosed = errors.New("the state machine is closed")
@@ -50,6 +50,9 @@ func (f *failure) err() error {
 	}
 	return nil
 }
+
+// logFailed latches a failure of the store's log.
+func (f *failure) logFailed(err error) { f.set(fmt.Errorf("the store's log: %w", err)) }
 
 // guard turns Pebble giving up below the deferring function into its error.
 // Other panics, ours and the runtime's, go on.

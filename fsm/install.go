@@ -74,7 +74,7 @@ func (m *Machine) buildStore(dir string, r io.Reader) (st *store, s *state, err 
 	if s.index != h.Index || s.term != h.Term || s.sum != h.Sum {
 		return st, nil, badSnapshot("its header is of index %d and its content of index %d", h.Index, s.index)
 	}
-	return st, s, nil
+	return st, s, m.fail.err()
 }
 
 // fill writes a snapshot's pairs into an empty store.

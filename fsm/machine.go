@@ -63,6 +63,9 @@ func Open(dir string, o Options) (*Machine, error) {
 	if err = m.store.checkFormat(); err == nil {
 		m.s, err = loadState(m.store)
 	}
+	if err == nil {
+		err = m.fail.err()
+	}
 	if err != nil {
 		return nil, errors.Join(err, m.store.close())
 	}
@@ -191,11 +194,6 @@ func (m *Machine) Commit() error { return m.commit(nil) }
 
 // commit gives the store what entries have written, and calls then with the state locked.
 func (m *Machine) commit(then func() error) error {
-	if m.tailSize() >= soundBytes { // if it grows that large meanwhile, it is made sure of under the lock
-		if err := m.latched("commit", m.sound()); err != nil {
-			return err
-		}
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.latched("commit", m.commitLocked()); err != nil {
@@ -228,16 +226,6 @@ func (m *Machine) tailSize() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.tail.size()
-}
-
-// sound makes sure that the store can be written.
-func (m *Machine) sound() error {
-	m.mu.RLock()
-	st := m.store
-	st.users.Add(1)
-	m.mu.RUnlock()
-	defer st.users.Done()
-	return st.sound()
 }
 
 // scan calls f for the keys in [lower, upper) at a consistent point, until it

@@ -12,6 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/bursar-dev/bursar/internal/walfs"
 )
 
 // The directory of a Machine:
@@ -57,6 +59,9 @@ type store struct {
 // pebbleOptions returns the options of a store. wal is off only while a
 // snapshot is loaded, which ends with a flush.
 func pebbleOptions(fs vfs.FS, f *failure, wal bool) *pebble.Options {
+	if wal {
+		fs = walfs.Wrap(fs, f.logFailed)
+	}
 	o := &pebble.Options{
 		FS:                 fs,
 		CacheSize:          storeCacheSize,
@@ -87,7 +92,8 @@ func pebbleOptions(fs vfs.FS, f *failure, wal bool) *pebble.Options {
 //
 // Pebble writes out what its log holds before Open returns, and where that fails,
 // as on a full disk, it tries again without end. Then the failure it has reported is
-// returned, and its goroutine left behind: the process is about to end.
+// returned, and its goroutine left behind: the process is about to end. A store whose log
+// failed without Pebble's knowledge (see walfs) is left likewise.
 func openStore(fs vfs.FS, dir string, f *failure, wal bool) (*store, error) {
 	type opened struct {
 		db  *pebble.DB
@@ -104,22 +110,14 @@ func openStore(fs vfs.FS, dir string, f *failure, wal bool) (*store, error) {
 	select {
 	case o = <-done:
 	case <-f.ended:
+	}
+	if o.err == nil {
 		o.err = f.err()
 	}
 	if o.err != nil {
 		return nil, fmt.Errorf("open the store in %s (is another process using it?): %w", dir, o.err)
 	}
 	return &store{db: o.db, dir: dir}, nil
-}
-
-// soundBytes is how much is written only after sound has been called.
-const soundBytes = 256 << 10
-
-// sound makes sure that Pebble's log can be written, by syncing it. Pebble ends the process, with a mutex unlocked twice, where it finds
-// out while it begins a new log. Before that come many small writes that find out, or this.
-func (s *store) sound() (err error) {
-	defer guard(&err)
-	return s.db.LogData(nil, pebble.Sync)
 }
 
 func (s *store) close() (err error) {
