@@ -71,7 +71,8 @@ type ScaleReport struct {
 	ReadySeconds float64   `json:"ready_seconds"` // from the start of the process
 
 	Small ScaleSide `json:"small"`
-	Large ScaleSide `json:"large"`
+	Large ScaleSide `json:"large"` // callers at random: while the account is far larger than a round, most call for the first time since the restart
+	Again ScaleSide `json:"again"` // as many of the large account's callers as the small one has, from all over it, which have called before
 
 	BeforeTurn Quantiles `json:"check_before_turn"` // worst second of those before the turn of the minute
 	AtTurn     Quantiles `json:"check_at_turn"`     // worst of the two seconds around it
@@ -228,12 +229,19 @@ func (s *Scale) load(a *scaleAccount, rate int) *Load {
 
 // checks measures the accounts in turn.
 func (s *Scale) checks(ctx context.Context, small, large *scaleAccount, r *ScaleReport) error {
+	again := &scaleAccount{setup: setup{account: large.account}, callers: spread(large.callers, len(small.callers))}
+	r.Again.Entities = len(again.callers)
+	s.say("one check of each of %d callers of account %s", len(again.callers), again.account)
+	if err := s.callEach(ctx, again); err != nil {
+		return err
+	}
 	for round := range s.Rounds {
 		for _, side := range []struct {
 			a    *scaleAccount
 			into *ScaleSide
-		}{{small, &r.Small}, {large, &r.Large}} {
-			s.say("round %d of %d: checks of account %s", round+1, s.Rounds, side.a.account)
+			what string
+		}{{small, &r.Small, ""}, {large, &r.Large, ""}, {again, &r.Again, ", the same callers"}} {
+			s.say("round %d of %d: checks of account %s%s", round+1, s.Rounds, side.a.account, side.what)
 			before := processCPU(s.Node.PID())
 			l := s.load(side.a, 0)
 			l.Seed = uint64(round + 1)
@@ -252,6 +260,34 @@ func (s *Scale) checks(ctx context.Context, small, large *scaleAccount, r *Scale
 		}
 	}
 	r.Worked = readMemory(s.Node.PID())
+	return nil
+}
+
+// spread returns n of the callers, evenly.
+func spread(callers []string, n int) []string {
+	some := make([]string, n)
+	for i := range some {
+		some[i] = callers[i*len(callers)/n]
+	}
+	return some
+}
+
+// callEach lets every caller make one check.
+func (s *Scale) callEach(ctx context.Context, a *scaleAccount) error {
+	checks, err := newSender(s.load(a, 0), a.callers)
+	if err != nil {
+		return err
+	}
+	for i := range a.callers {
+		c := call{caller: i}
+		checks.check(&c, false)
+		if checks.send(&c, KindCheck, 0).failed() {
+			return fmt.Errorf("the first check of %s came to nothing", a.callers[i])
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 	return nil
 }
 
@@ -300,10 +336,10 @@ ready after a restart in  %.1f s
 memory after a restart    %s
 memory after the checks   %s
 
-                          %12d entities %12d entities
-check, p50 by round       %21v µs %21v µs
-check, p99 by round       %21v µs %21v µs
-node's CPU a check        %21v µs %21v µs
+                          %12d entities %12d entities %9d of them again
+check, p50 by round       %21v µs %21v µs %21v µs
+check, p99 by round       %21v µs %21v µs %21v µs
+node's CPU a check        %21v µs %21v µs %21v µs
 100 entities              %21d µs %21d µs
 100 assignments           %21d µs %21d µs
 one entity's assignments  %21d µs %21d µs
@@ -311,8 +347,8 @@ one entity's assignments  %21d µs %21d µs
 
 check at %d/s, worst second before the turn of a period of every entity: p99 %d µs; worst of the two seconds after it: p99 %d µs, longest %d µs
 `, r.Entities, r.Assignments, r.LoadSeconds, r.DuringLoad.P50, r.DuringLoad.P99, r.DuringLoad.Max, memory(r.Loaded), r.ReadySeconds,
-		memory(r.Restarted), memory(r.Worked), r.Small.Entities, r.Large.Entities, r.Small.CheckP50, r.Large.CheckP50, r.Small.CheckP99, r.Large.CheckP99,
-		r.Small.NodeCPU, r.Large.NodeCPU, r.Small.Pages.Entities, r.Large.Pages.Entities, r.Small.Pages.Assignments, r.Large.Pages.Assignments,
+		memory(r.Restarted), memory(r.Worked), r.Small.Entities, r.Large.Entities, r.Again.Entities, r.Small.CheckP50, r.Large.CheckP50, r.Again.CheckP50,
+		r.Small.CheckP99, r.Large.CheckP99, r.Again.CheckP99, r.Small.NodeCPU, r.Large.NodeCPU, r.Again.NodeCPU, r.Small.Pages.Entities, r.Large.Pages.Entities, r.Small.Pages.Assignments, r.Large.Pages.Assignments,
 		r.Small.Pages.OfOne, r.Large.Pages.OfOne, r.Small.Pages.Tree, r.Large.Pages.Tree, scaleTurnRate, r.BeforeTurn.P99, r.AtTurn.P99, r.AtTurn.Max)
 	return err
 }

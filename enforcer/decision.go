@@ -93,7 +93,7 @@ func (t *target) row(e *Enforcer) Row {
 	kind, limit, used := s.kind.Load(), s.limit.Load(), s.used.Load()
 	left := s.avail.Load() + s.beyond.Load()
 	r := Row{
-		Assignment: t.assignment(e), EntityType: t.item.level.kind, Parent: t.item.level.parent,
+		Assignment: t.assignment(e), EntityType: t.level.kind, Parent: t.level.parent,
 		Limit: limit, Used: used, Reserved: max(0, limit-used-left), Remaining: max(0, left),
 		Start: s.start, End: s.end,
 	}
@@ -110,7 +110,7 @@ func (t *target) assignment(e *Enforcer) (a *fsm.Assignment) {
 	if a == nil {
 		terms := t.item.terms
 		a = &fsm.Assignment{
-			Num: t.item.meter.num, Account: t.slot.account, Entity: t.item.level.id, Capability: terms.Capability, Scope: terms.Scope,
+			Num: t.item.meter.num, Account: t.slot.account, Entity: t.level.id, Capability: terms.Capability, Scope: terms.Scope,
 			Cadence: terms.Cadence, Limit: t.slot.limit.Load(), Unlimited: terms.Unlimited, Enforcement: terms.Enforcement, Mode: terms.Mode,
 		}
 	}

@@ -26,9 +26,9 @@ func TestARefusalIsAProofInItsOwnNumbers(t *testing.T) {
 			b.Acks = []fsm.NodeNum{1, 2, 3}[:rng.IntN(4)]
 		}
 		s := testSlot(b)
-		item := &planItem{level: &compiled{}}
+		item := new(planItem)
 		item.shown.Store(&fsm.Assignment{Limit: b.Limit})
-		sc := &scratch{targets: []target{{item: item, slot: s, amount: rng.Int64N(120)}}}
+		sc := &scratch{targets: []target{{item: item, level: new(compiled), slot: s, amount: rng.Int64N(120)}}}
 		to := &sc.targets[0]
 		v, p := s.judgeNow(to.amount, rng.IntN(2) == 0)
 		if v != refused && v != tooLarge {

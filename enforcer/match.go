@@ -11,6 +11,7 @@ import (
 // target is one matching assignment of a call with the amount it charges.
 type target struct {
 	item   *planItem
+	level  *compiled // that the item is of
 	slot   *slot
 	amount int64
 	// undecided is what is counted as such in the slot for this call.
@@ -33,7 +34,7 @@ type scratch struct {
 }
 
 type unitAmount struct {
-	unit   int
+	unit   uint32
 	amount int64
 	shown  int // 1 + the place in Decision.Remaining; 0: nothing that limits it was seen
 }
@@ -97,21 +98,9 @@ func (sc *scratch) addEntity(e *Enforcer, c *catalog, ap *accountPlans, entity [
 		if at.up == nil {
 			return
 		}
-		below := at
-		if at = at.up.now.Load(); at == nil {
-			at = e.above(ap, below)
-		}
+		at = e.above(ap, at)
 		sc.path = append(sc.path, at)
 	}
-}
-
-// above compiles the level above one.
-func (e *Enforcer) above(ap *accountPlans, below *compiled) *compiled {
-	id := below.parent
-	if id == "" {
-		id = ap.id // of a name that was never provisioned
-	}
-	return e.compiled(ap, below.up, []byte(id))
 }
 
 // match collects the assignments that the call charges, each once. The chain of
@@ -134,14 +123,14 @@ func (sc *scratch) match() error {
 			if len(sc.targets) == fsm.MaxCallAssignments {
 				return &RequestError{Field: "entities", Message: fmt.Sprintf("more than %d assignments match", fsm.MaxCallAssignments)}
 			}
-			sc.targets = append(sc.targets, target{item: it, amount: sc.usage[u].amount, use: uint16(u)})
+			sc.targets = append(sc.targets, target{item: it, level: at, amount: sc.usage[u].amount, use: uint16(u)})
 		}
 	}
 	return nil
 }
 
 // find returns the place of a capability in usage, or −1.
-func (sc *scratch) find(unit int) int {
+func (sc *scratch) find(unit uint32) int {
 	for i := range sc.usage {
 		if sc.usage[i].unit == unit {
 			return i

@@ -133,15 +133,15 @@ func (e *Enforcer) quantity(q *price.Quantities, capability []byte, amount int64
 
 // decimals returns the decimals of a capability that exists. They never change.
 func (e *Enforcer) decimals(capability []byte) (n uint8) {
-	if n, ok := e.units.decimals.get(capability); ok {
-		return n
+	if known := e.units.decimals.get(capability); known != nil {
+		return *known
 	}
 	e.m.View(func(v *fsm.View) {
 		if c := v.Capability(string(capability)); c != nil {
 			n = c.Decimals
 		}
 	})
-	return e.units.decimals.put(string(capability), n)
+	return *e.units.decimals.put(string(capability), func(known *uint8) { *known = n })
 }
 
 func errCost() error {

@@ -34,7 +34,7 @@ func (s *servers) startNodes(ctx context.Context, nodes int, live *progress) (*b
 	if nodes < 1 || nodes > maxBenchNodes {
 		return nil, usageError{fmt.Errorf("--nodes %d: want 1 to %d", nodes, maxBenchNodes)}
 	}
-	live.step("starting %d nodes of Bursar", nodes)
+	live.step("starting %s of Bursar", nodesOf(nodes))
 	t := &benchTarget{tokenFlags: tokenFlags{Token: "bt_" + rand.Text()}}
 	gossip := make([]string, nodes)
 	for i := range gossip {

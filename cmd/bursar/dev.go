@@ -122,7 +122,7 @@ func (c *devCmd) prepare() (token string, err error) {
 		return "", err
 	}
 	if len(existing) > c.Nodes {
-		return "", usageError{fmt.Errorf("--data-dir %s holds a cluster of %d nodes: use --nodes %d, another --data-dir, or remove it to start afresh", c.DataDir, len(existing), len(existing))}
+		return "", usageError{fmt.Errorf("--data-dir %s holds a cluster of %s: use --nodes %d, another --data-dir, or remove it to start afresh", c.DataDir, nodesOf(len(existing)), len(existing))}
 	}
 	path := filepath.Join(c.DataDir, devTokenFile)
 	data, err := os.ReadFile(path)
@@ -146,7 +146,7 @@ func devNodeName(i int) string {
 
 // start opens the nodes, all at once: they form the cluster together.
 func (c *devCmd) start(ctx context.Context, token string, log *slog.Logger, show *progress) ([]*node, error) {
-	show.step("starting %d nodes", c.Nodes)
+	show.step("starting %s", nodesOf(c.Nodes))
 	nodes := make([]*node, c.Nodes)
 	errs := make([]error, c.Nodes)
 	var starting sync.WaitGroup
@@ -206,7 +206,7 @@ func (c *devCmd) waitReady(ctx context.Context, nodes []*node, failed <-chan err
 		err := nodes[ready].Ready()
 		if err == nil {
 			ready++
-			show.step("%d of %d nodes are ready", ready, len(nodes))
+			show.step("ready: %d of %s", ready, nodesOf(len(nodes)))
 			continue
 		}
 		select {
@@ -257,9 +257,17 @@ func (c *devCmd) stop(nodes []*node, show *progress, log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
+// nodesOf counts nodes in words.
+func nodesOf(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
+}
+
 // welcome prints where everything is and first calls to paste.
 func (c *devCmd) welcome(w io.Writer, nodes []*node, token string) {
-	fmt.Fprintf(w, "Bursar is up: %d nodes in %s\n\n", len(nodes), c.DataDir)
+	fmt.Fprintf(w, "Bursar is up: %s in %s\n\n", nodesOf(len(nodes)), c.DataDir)
 	fmt.Fprintf(w, "  %-8s %-24s %s\n", "", "check and ingest", "administration")
 	for i, n := range nodes {
 		fmt.Fprintf(w, "  %-8s %-24s %s\n", devNodeName(i), "http://"+n.HTTPAddr(), "http://"+n.AdminAddr())

@@ -1,0 +1,51 @@
+package enforcer
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Keys are found while others are added, each always in the same place and never before it has its value.
+func TestLookupIsReadWhileItGrows(t *testing.T) {
+	const keys, readers = 5_000, 4
+	l := newLookup[[2]int]()
+	var (
+		added atomic.Int64 // keys 0 … added−1 are there
+		wg    sync.WaitGroup
+	)
+	for range readers {
+		wg.Go(func() {
+			places := make(map[int64]*[2]int)
+			for i := int64(0); added.Load() < keys; i++ {
+				n := added.Load()
+				if n == 0 {
+					continue
+				}
+				i %= n
+				at := l.get([]byte(strconv.FormatInt(i, 10)))
+				if at == nil || *at != [2]int{int(i), int(i)} || places[i] != nil && places[i] != at {
+					t.Errorf("key %d of %d: %v at %p, before at %p", i, n, at, at, places[i])
+					return
+				}
+				places[i] = at
+				if at := l.get([]byte(strconv.FormatInt(keys+i, 10))); at != nil {
+					t.Errorf("key %d was never added: %v", keys+i, at)
+					return
+				}
+			}
+		})
+	}
+	for i := range keys {
+		at := l.put(strconv.Itoa(i), func(v *[2]int) { v[0], v[1] = i, i })
+		if again := l.put(strconv.Itoa(i), func(*[2]int) { t.Error("an existing key is set again") }); again != at {
+			t.Errorf("key %d at %p and at %p", i, at, again)
+		}
+		added.Add(1)
+	}
+	wg.Wait()
+	if places := len(*l.table.Load()); l.count != keys || places*3/4 < keys || places/2*3/4 >= 2*keys {
+		t.Errorf("%d keys in %d places", l.count, places)
+	}
+}
