@@ -147,7 +147,7 @@ func (a *agent) lookAtUrgent(part *fsm.Part, now time.Time) {
 	slots := a.urgent
 	rest := slots[min(len(slots), maxPartAsks):]
 	slots = slots[:len(slots)-len(rest)]
-	a.urgent = append([]*slot(nil), rest...)
+	a.urgent = rest // who appends to it leaves slots alone
 	a.mu.Unlock()
 	for _, s := range slots {
 		s.urgent.Store(false)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -115,6 +116,26 @@ func (g *grove) warm(b testing.TB) {
 	}
 	wg.Wait()
 	g.e.expire(g.e.now() + 120_000)
+	g.settle(b)
+}
+
+// settle waits until nothing is left to do in the background, which would be measured.
+func (g *grove) settle(b testing.TB) {
+	const patience = 2 * time.Minute
+	busy := func() bool {
+		j, a := &g.e.journal.sealed, g.e.agent
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return j.due() || len(a.live)+len(a.urgent) > 0
+	}
+	for until := time.Now().Add(patience); busy(); time.Sleep(tick) {
+		if time.Now().After(until) {
+			b.Fatal("the node does not come to rest")
+		}
+	}
+	runtime.GC()
 }
 
 // benchOp is what a benchmark does for one op.

@@ -51,9 +51,10 @@ type journal struct {
 
 	sealed sealedSegments
 
-	wake  chan struct{} // for the background goroutine; holds one
-	quit  chan struct{}
-	ended chan struct{}
+	wake    chan struct{} // for run; holds one
+	sealing chan struct{} // for runCompactor; holds one
+	quit    chan struct{}
+	running sync.WaitGroup
 
 	writes, records, errs atomic.Uint64
 	writingSince          atomic.Int64 // Unix milliseconds; 0: no write under way
@@ -99,7 +100,7 @@ var (
 func openJournal(vs vfs.FS, dir string, log *slog.Logger, kernel kernelBoot, now func() int64) (*journal, journalState, error) {
 	j := &journal{
 		fs: vs, dir: dir, log: log, now: now, kernel: kernel, next: new(journalGroup),
-		wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), sealing: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	j.wrote.L = &j.mu
 	j.mark = watermark{fs: vs, path: vs.PathJoin(dir, markName), kick: j.kick, attempt: &markAttempt{done: make(chan struct{})}}
@@ -111,7 +112,8 @@ func openJournal(vs vfs.FS, dir string, log *slog.Logger, kernel kernelBoot, now
 	if err := j.writeBase(j.seq, live); err != nil {
 		return nil, journalState{}, fmt.Errorf("open journal %s: %w", dir, err)
 	}
-	go j.run()
+	j.running.Go(j.run)
+	j.running.Go(j.runCompactor)
 	return j, restored, nil
 }
 
@@ -254,7 +256,7 @@ func (j *journal) write(b []byte) error {
 // rotate begins the next segment. Its header seals the one before at the bytes that count.
 func (j *journal) rotate() error {
 	if j.sealed.full() {
-		j.kick()
+		j.kickCompactor()
 		return errJournalFull
 	}
 	f, err := j.fs.Create(j.segmentPath(j.seq+1), vfs.WriteCategoryUnspecified)
@@ -269,7 +271,7 @@ func (j *journal) rotate() error {
 		_ = j.file.Close() // its bytes are with the kernel already
 	}
 	if j.sealed.add(j.seq, j.size) {
-		j.kick()
+		j.kickCompactor()
 	}
 	j.file, j.seq, j.size = f, j.seq+1, segmentHeaderBytes
 	return nil
@@ -290,17 +292,21 @@ func (j *journal) health() error {
 	return j.failed
 }
 
-// kick wakes the background goroutine.
-func (j *journal) kick() {
+// kick wakes the goroutine that moves the watermark.
+func (j *journal) kick() { kickOn(j.wake) }
+
+// kickCompactor wakes the goroutine that compacts.
+func (j *journal) kickCompactor() { kickOn(j.sealing) }
+
+func kickOn(c chan struct{}) {
 	select {
-	case j.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// run moves the watermark, compacts, and tries a failed journal again, until the journal is closed.
+// run moves the watermark, and tries a failed journal again, until the journal is closed.
 func (j *journal) run() {
-	defer close(j.ended)
 	retry := time.NewTimer(journalRetry)
 	defer retry.Stop()
 	for {
@@ -313,15 +319,31 @@ func (j *journal) run() {
 		if err := j.mark.advance(); err != nil {
 			j.log.Error("journal watermark cannot be moved", "dir", j.dir, "err", j.count(err))
 		}
-		if err := j.compact(); err != nil {
-			j.log.Error("journal cannot be compacted", "dir", j.dir, "err", j.count(err))
-		}
 		j.mu.Lock()
 		if j.failed != nil && !j.writing {
 			j.writeNext() // an empty write: it only begins a segment
 			retry.Reset(journalRetry)
 		}
 		j.mu.Unlock()
+	}
+}
+
+// runCompactor compacts until the journal is closed. That takes seconds where a million reservations are live, and
+// the watermark cannot wait for so long.
+func (j *journal) runCompactor() {
+	retry := time.NewTimer(journalRetry)
+	defer retry.Stop()
+	for {
+		select {
+		case <-j.quit:
+			return
+		case <-j.sealing:
+		case <-retry.C:
+		}
+		if err := j.compact(); err != nil {
+			j.log.Error("journal cannot be compacted", "dir", j.dir, "err", j.count(err))
+			retry.Reset(journalRetry)
+		}
 	}
 }
 
@@ -353,6 +375,6 @@ func (j *journal) stop() bool {
 	}
 	j.mu.Unlock()
 	close(j.quit)
-	<-j.ended
+	j.running.Wait()
 	return true
 }

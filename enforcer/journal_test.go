@@ -671,3 +671,47 @@ func FuzzJournalRecords(f *testing.F) {
 		}
 	})
 }
+
+// stuckFS is a disk on which bases of the journal hang while it is told to.
+type stuckFS struct {
+	vfs.FS
+	gate    atomic.Pointer[chan struct{}] // nil: nothing hangs
+	reached chan struct{}
+}
+
+func (fs *stuckFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if gate := fs.gate.Load(); gate != nil && strings.Contains(fs.PathBase(name), "base") {
+		select {
+		case fs.reached <- struct{}{}:
+		default:
+		}
+		<-*gate
+	}
+	return fs.FS.Create(name, category)
+}
+
+// With a million live reservations compacting takes seconds. Reservations that need the watermark moved are made meanwhile.
+func TestReservationsDoNotWaitForCompacting(t *testing.T) {
+	fs := &stuckFS{FS: vfs.NewMem(), reached: make(chan struct{}, 1)}
+	jt := newJournalTest(t, fs)
+	j, _ := jt.open()
+	gate := make(chan struct{})
+	defer close(gate) // before the journal is closed, which waits
+	fs.gate.Store(&gate)
+	expires, holds := jt.now.Load()+60_000, testHolds(fsm.MaxCallAssignments)
+	n := 0
+	for compacting := false; !compacting; n++ {
+		mustDo(t, j.reserve(testID(n), "acme", expires, holds))
+		select {
+		case <-fs.reached:
+			compacting = true
+		default:
+		}
+	}
+	for i := range 3 {
+		later := j.mark.durable.Load() + time.Hour.Milliseconds()
+		if err := j.reserve(testID(n+i), "acme", later, holds); err != nil {
+			t.Fatalf("while the journal is compacted: %v", err)
+		}
+	}
+}

@@ -24,9 +24,32 @@ type lookupPlace[V any] struct {
 	hash  uint64 // written before entry, and never again
 }
 
+// lookupEntry has most keys in itself: with a value of a pointer's size that is one line of memory in place of two.
 type lookupEntry[V any] struct {
 	value V
-	key   string
+	long  string // the key, if it is longer than short
+	bytes uint8  // of short
+	short [lookupShort]byte
+}
+
+const lookupShort = 39
+
+func newLookupEntry[V any](key string) *lookupEntry[V] {
+	en := new(lookupEntry[V])
+	if len(key) > lookupShort {
+		en.long = key
+		return en
+	}
+	en.bytes = uint8(copy(en.short[:], key))
+	return en
+}
+
+// has reports whether the entry is of a key.
+func (en *lookupEntry[V]) has(key []byte) bool {
+	if en.long != "" {
+		return en.long == string(key)
+	}
+	return string(en.short[:en.bytes]) == string(key)
 }
 
 const lookupMinPlaces = 8 // a power of two
@@ -48,7 +71,7 @@ func (l *lookup[V]) get(key []byte) *V {
 		if en == nil {
 			return nil
 		}
-		if p.hash == hash && en.key == string(key) {
+		if p.hash == hash && en.has(key) {
 			return &en.value
 		}
 	}
@@ -65,7 +88,7 @@ func (l *lookup[V]) put(key string, set func(*V)) *V {
 	if l.count++; l.count > len(places)/4*3 {
 		places = l.grow(places)
 	}
-	en := &lookupEntry[V]{key: key}
+	en := newLookupEntry[V](key)
 	if set != nil {
 		set(&en.value)
 	}

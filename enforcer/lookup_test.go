@@ -1,11 +1,29 @@
 package enforcer
 
 import (
+	"bytes"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 )
+
+func TestLookupHasKeysOfEveryLength(t *testing.T) {
+	l := newLookup[int]()
+	for n := range 3 * lookupShort {
+		l.put(strings.Repeat("k", n), func(v *int) { *v = n })
+	}
+	for n := range 3 * lookupShort {
+		if at := l.get(bytes.Repeat([]byte("k"), n)); at == nil || *at != n {
+			t.Errorf("the key of %d bytes leads to %v", n, at)
+		}
+	}
+	if size := unsafe.Sizeof(lookupEntry[level]{}); size != 64 {
+		t.Errorf("the entry of a level has %d bytes, want a cache line", size)
+	}
+}
 
 // Keys are found while others are added, each always in the same place and never before it has its value.
 func TestLookupIsReadWhileItGrows(t *testing.T) {
