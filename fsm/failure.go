@@ -122,7 +122,12 @@ func (f *failure) listener() *pebble.EventListener {
 		}
 	}
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { f.set(fmt.Errorf("background work of the store: %w", err)) },
+		BackgroundError: func(err error) {
+			f.set(fmt.Errorf("background work of the store: %w", err))
+			if !calledByUs() {
+				runtime.Goexit() // a flush that fails is tried again at once, without end
+			}
+		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			f.set(fmt.Errorf("the store is damaged in %s: %w", i.Path, i.Details))
 		},

@@ -56,7 +56,7 @@ func (m *Machine) buildStore(dir string, r io.Reader) (st *store, s *state, err 
 	if err != nil {
 		return st, nil, err
 	}
-	if err := st.db.Flush(); err != nil {
+	if err := st.flush(); err != nil {
 		return st, nil, err
 	}
 	if err := st.close(); err != nil {

@@ -131,7 +131,7 @@ func (m *Machine) WaitApplied(ctx context.Context, index uint64) error {
 
 // Flush makes everything applied durable, so that the log up to there may be truncated.
 func (m *Machine) Flush() error {
-	err := m.read(func(st *store) error { return st.db.Flush() })
+	err := m.read(func(st *store) error { return st.flush() })
 	if err != nil && m.fail.err() == nil {
 		m.fail.set(fmt.Errorf("flush the store: %w", err))
 	}

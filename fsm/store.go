@@ -53,6 +53,7 @@ const (
 type store struct {
 	db    *pebble.DB
 	dir   string
+	fail  *failure
 	users sync.WaitGroup
 }
 
@@ -117,10 +118,36 @@ func openStore(fs vfs.FS, dir string, f *failure, wal bool) (*store, error) {
 	if o.err != nil {
 		return nil, fmt.Errorf("open the store in %s (is another process using it?): %w", dir, o.err)
 	}
-	return &store{db: o.db, dir: dir}, nil
+	return &store{db: o.db, dir: dir, fail: f}, nil
 }
 
+// flush has Pebble write its memtables out. A flush that fails it tries again without end; then the failure that it has told of is
+// returned, and its goroutine left behind, as by openStore.
+func (s *store) flush() error {
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { done <- err }()
+		defer guard(&err)
+		err = s.db.Flush()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.fail.ended:
+	}
+	if errors.Is(s.fail.err(), ErrClosed) {
+		return <-done
+	}
+	return s.fail.err()
+}
+
+// close closes the store, unless it has failed, which has been told: Pebble would wait for work that does not end, and the
+// process is about to.
 func (s *store) close() (err error) {
+	if err := s.fail.err(); err != nil && !errors.Is(err, ErrClosed) {
+		return nil
+	}
 	defer guard(&err)
 	return s.db.Close()
 }

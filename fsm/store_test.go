@@ -137,6 +137,33 @@ func TestFailedDiskIsAnErrorOfApply(t *testing.T) {
 	}
 }
 
+// Pebble tries to write its memtables out for ever where the disk takes nothing.
+func TestFlushToADiskThatTakesNothingFails(t *testing.T) {
+	for _, files := range []string{".sst", ".log"} {
+		t.Run(files, func(t *testing.T) {
+			var broken atomic.Bool
+			r := newRig(t)
+			r.m.Close()
+			r.fs = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasSuffix(op.Path, files) {
+					return syscall.ENOSPC
+				}
+				return nil
+			}))
+			r.index, r.seen = 0, nil
+			r.open()
+			r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+			broken.Store(true)
+			if err := r.m.Flush(); !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("Flush() = %v, want %v", err, syscall.ENOSPC)
+			}
+			if err := r.m.Close(); !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("Close() = %v, want %v", err, syscall.ENOSPC)
+			}
+		})
+	}
+}
+
 // Pebble's Open tries to write out its log for ever where the disk takes nothing.
 func TestOpenOnADiskThatTakesNothingFails(t *testing.T) {
 	mem := vfs.NewCrashableMem()

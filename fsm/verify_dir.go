@@ -22,10 +22,11 @@ func OpenBooks(dir string, o Options) (*Books, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is no node's state: %w", dir, err)
 	}
-	options := pebbleOptions(o.FS, newFailure(o.Logger), true)
+	fail := newFailure(o.Logger)
+	options := pebbleOptions(o.FS, fail, true)
 	options.ReadOnly = true
 	path := o.FS.PathJoin(dir, name)
-	b := &Books{store: &store{dir: path}}
+	b := &Books{store: &store{dir: path, fail: fail}}
 	err = func() (err error) {
 		defer guard(&err)
 		b.store.db, err = pebble.Open(path, options)
