@@ -77,7 +77,7 @@ func p99(m *Measurement) float64       { return float64(m.Latency.P99) }
 
 // WriteText writes medians and, for every one of Bursar's operations, its ratio to each of the others.
 func (r *CompareReport) WriteText(w io.Writer) error {
-	fmt.Fprintf(w, "closed loop of %d connections, %d rounds of %s each in alternating order; %d callers in %d levels; Bursar on %d node(s)\n",
+	fmt.Fprintf(w, "closed loop of %d connections, %d rounds of %s each in alternating order; %d callers in %d levels; nodes of Bursar: %d\n",
 		r.Connections, r.Rounds, r.Each, r.Entities, r.Depth, r.Nodes)
 	for _, group := range []struct {
 		title   string

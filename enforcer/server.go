@@ -183,7 +183,7 @@ func (s *server) handle(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	size, of, most := len(ctx.Request.Body()), &s.inFlight, int64(maxInFlight)
-	if string(pathOf(&ctx.Request)) == pathIngest {
+	if string(ctx.URI().PathOriginal()) == pathIngest {
 		of, most = &s.ingests, maxIngests
 	}
 	if !of.begin(size, most) {
@@ -231,7 +231,7 @@ const (
 // one spelling of each. Whoever has no token is told no more than that, not even
 // which paths there are.
 func (s *server) route(ctx *fasthttp.RequestCtx) *problem {
-	path := pathOf(&ctx.Request)
+	path := ctx.URI().PathOriginal()
 	switch string(path) {
 	case pathHealth:
 		return s.probe(ctx, nil)
@@ -262,21 +262,6 @@ func (s *server) route(ctx *fasthttp.RequestCtx) *problem {
 		}
 	}
 	return newProblem(codeNotFound, "there is no such path")
-}
-
-// pathOf returns a request's path as it was sent.
-func pathOf(r *fasthttp.Request) []byte {
-	if uri := r.Header.RequestURI(); isPlainPath(uri) {
-		return uri
-	}
-	return r.URI().PathOriginal()
-}
-
-// isPlainPath reports whether a request's target is a path and no more: no host before it, no query and no fragment behind
-// it. Nearly all are, and to take another kind apart costs as much as to find a token.
-func isPlainPath(uri []byte) bool {
-	return len(uri) > 1 && uri[0] == '/' && uri[1] != '/' &&
-		bytes.IndexByte(uri, '?') < 0 && bytes.IndexByte(uri, '#') < 0 && bytes.IndexByte(uri, ':') < 0
 }
 
 // ready reports why this node may not decide, its own disk included.
@@ -357,7 +342,7 @@ func (r *request) send(status int) {
 
 // checkQuery refuses query parameters other than those that are allowed, and repeats.
 func (r *request) checkQuery(allowed []string) *problem {
-	if isPlainPath(r.ctx.Request.Header.RequestURI()) || len(r.ctx.URI().QueryString()) == 0 {
+	if len(r.ctx.URI().QueryString()) == 0 {
 		return nil
 	}
 	seen := map[string]bool{}

@@ -261,22 +261,3 @@ func TestMetricsCountWhatWasAnswered(t *testing.T) {
 		t.Error("no journal write is counted")
 	}
 }
-
-// The path that calls are answered by is the one that the HTTP library finds, taken apart or not.
-func TestAPathIsTheOneThatWasSent(t *testing.T) {
-	for _, uri := range []string{
-		"/v1/check", "/v1/check?explain=1", "/v1/check?", "/v1/check#part", "//v1/check", "/v1//check", "/", "*", "/v1/%63heck",
-		"http://localhost/v1/check", "http://localhost/v1/check?explain=1", "/http://localhost/v1/check", "http://localhost", "/v1/reservations/r1/release",
-	} {
-		var r fasthttp.Request
-		r.Header.SetHost("localhost")
-		r.SetRequestURI(uri)
-		got := string(pathOf(&r))
-		if want := string(r.URI().PathOriginal()); got != want {
-			t.Errorf("the path of %q is %q, want %q", uri, got, want)
-		}
-		if isPlainPath(r.Header.RequestURI()) && len(r.URI().QueryString()) > 0 {
-			t.Errorf("%q has a query and is taken for a path", uri)
-		}
-	}
-}
