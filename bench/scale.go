@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/bursar-dev/bursar/bench/baseline"
@@ -336,19 +337,30 @@ ready after a restart in  %.1f s
 memory after a restart    %s
 memory after the checks   %s
 
-                          %12d entities %12d entities %9d of them again
-check, p50 by round       %21v µs %21v µs %21v µs
-check, p99 by round       %21v µs %21v µs %21v µs
-node's CPU a check        %21v µs %21v µs %21v µs
-100 entities              %21d µs %21d µs
-100 assignments           %21d µs %21d µs
-one entity's assignments  %21d µs %21d µs
-100 rows of the tree      %21d µs %21d µs
+                          %15d entities %15d entities %10d of them again
+check, p50 by round, µs   %24s %24s %24s
+check, p99 by round, µs   %24s %24s %24s
+node's CPU a check, µs    %24s %24s %24s
+100 entities, µs          %24d %24d
+100 assignments, µs       %24d %24d
+one's assignments, µs     %24d %24d
+100 rows of the tree, µs  %24d %24d
 
 check at %d/s, worst second before the turn of a period of every entity: p99 %d µs; worst of the two seconds after it: p99 %d µs, longest %d µs
 `, r.Entities, r.Assignments, r.LoadSeconds, r.DuringLoad.P50, r.DuringLoad.P99, r.DuringLoad.Max, memory(r.Loaded), r.ReadySeconds,
-		memory(r.Restarted), memory(r.Worked), r.Small.Entities, r.Large.Entities, r.Again.Entities, r.Small.CheckP50, r.Large.CheckP50, r.Again.CheckP50,
-		r.Small.CheckP99, r.Large.CheckP99, r.Again.CheckP99, r.Small.NodeCPU, r.Large.NodeCPU, r.Again.NodeCPU, r.Small.Pages.Entities, r.Large.Pages.Entities, r.Small.Pages.Assignments, r.Large.Pages.Assignments,
+		memory(r.Restarted), memory(r.Worked), r.Small.Entities, r.Large.Entities, r.Again.Entities,
+		rounds(r.Small.CheckP50), rounds(r.Large.CheckP50), rounds(r.Again.CheckP50),
+		rounds(r.Small.CheckP99), rounds(r.Large.CheckP99), rounds(r.Again.CheckP99),
+		rounds(r.Small.NodeCPU), rounds(r.Large.NodeCPU), rounds(r.Again.NodeCPU), r.Small.Pages.Entities, r.Large.Pages.Entities, r.Small.Pages.Assignments, r.Large.Pages.Assignments,
 		r.Small.Pages.OfOne, r.Large.Pages.OfOne, r.Small.Pages.Tree, r.Large.Pages.Tree, scaleTurnRate, r.BeforeTurn.P99, r.AtTurn.P99, r.AtTurn.Max)
 	return err
+}
+
+// rounds writes one figure a round.
+func rounds[T int64 | float64](figures []T) string {
+	words := make([]string, len(figures))
+	for i, f := range figures {
+		words[i] = fmt.Sprint(f)
+	}
+	return strings.Join(words, ", ")
 }

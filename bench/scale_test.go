@@ -3,6 +3,8 @@ package bench
 import (
 	"bytes"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,17 @@ func TestAScaleAccountHasThreeBudgetsACaller(t *testing.T) {
 		if per[id] != 3 {
 			t.Fatalf("%s has %d budgets", id, per[id])
 		}
+	}
+}
+
+func TestCallersAreTakenFromAllOverAnAccount(t *testing.T) {
+	callers := make([]string, 1000)
+	for i := range callers {
+		callers[i] = strconv.Itoa(i)
+	}
+	some := spread(callers, 3)
+	if !slices.Equal(some, []string{"0", "333", "666"}) || !slices.Equal(spread(callers, 1000), callers) {
+		t.Error(some)
 	}
 }
 
@@ -45,12 +58,13 @@ func TestScaleRefusesWhatItCannotMeasure(t *testing.T) {
 
 func TestScaleReportsWhatItFound(t *testing.T) {
 	r := ScaleReport{Entities: 111, Assignments: 311, ReadySeconds: 1.5, Loaded: Memory{Resident: 900 << 20, Anonymous: 800 << 20}}
-	r.Large = ScaleSide{Entities: 111, CheckP99: []int64{7, 8}, Pages: Pages{Tree: 42}}
+	r.Large = ScaleSide{Entities: 111, Pages: Pages{Tree: 42}}
+	r.Again = ScaleSide{Entities: 10, CheckP99: []int64{7, 8}}
 	var b bytes.Buffer
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"111 entities, 311 assignments", "900 MiB resident, 800 MiB", "1.5 s", "8] µs", "42 µs"} {
+	for _, want := range []string{"111 entities, 311 assignments", "900 MiB resident, 800 MiB", "1.5 s", "7, 8\n", "42\n"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -194,6 +195,11 @@ func (m *Machine) Commit() error { return m.commit(nil) }
 
 // commit gives the store what entries have written, and calls then with the state locked.
 func (m *Machine) commit(then func() error) error {
+	if m.tailSize() >= syncFirstBytes {
+		if err := m.latched("commit", m.syncLog()); err != nil {
+			return err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.latched("commit", m.commitLocked()); err != nil {
@@ -226,6 +232,20 @@ func (m *Machine) tailSize() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.tail.size()
+}
+
+// syncFirstBytes is the size of a tail before which the store's log is synced. Where the tail does not fit into the memtable Pebble
+// begins another log and syncs the one before, with the state locked: it should find little to do.
+const syncFirstBytes = 256 << 10
+
+func (m *Machine) syncLog() (err error) {
+	m.mu.RLock()
+	st := m.store
+	st.users.Add(1)
+	m.mu.RUnlock()
+	defer st.users.Done()
+	defer guard(&err)
+	return st.db.LogData(nil, pebble.Sync)
 }
 
 // scan calls f for the keys in [lower, upper) at a consistent point, until it

@@ -1,7 +1,6 @@
 package walfs
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,7 +78,7 @@ func (s *fileSystem) create(name string, open func() (vfs.File, error)) (vfs.Fil
 		return &logFile{File: f, name: name, state: s.state}, nil
 	case err == nil:
 		return &file{File: f, state: s.state}, nil
-	case isLog(name) && !errors.Is(err, os.ErrNotExist): // of a directory that is gone Pebble tells more than we could
+	case isLog(name):
 		s.state.hide("begin the log", name, err)
 		return &logFile{File: nowhere{}, name: name, state: s.state}, nil
 	}

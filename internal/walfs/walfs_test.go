@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -146,6 +148,23 @@ func prefix(db *pebble.DB) (last int, err error) {
 		last = row
 	}
 	return last, it.Error()
+}
+
+// A directory that somebody has removed is a failure like another.
+func TestALogThatCannotBeBegunIsToldOf(t *testing.T) {
+	var told error
+	fs := Wrap(vfs.Default, func(err error) { told = err })
+	f, err := fs.Create(filepath.Join(t.TempDir(), "gone", "000001.log"), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatalf("Create shows %v", err)
+	}
+	if !errors.Is(told, os.ErrNotExist) {
+		t.Errorf("told %v, want %v", told, os.ErrNotExist)
+	}
+	_, stat := f.Stat()
+	if _, err := f.Write([]byte("row")); errors.Join(err, stat, f.Sync(), f.Close()) != nil {
+		t.Errorf("%v, %v", err, stat)
+	}
 }
 
 // Nothing is written, made or removed after the failure.
