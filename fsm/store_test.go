@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -135,6 +136,34 @@ func TestFailedDiskIsAnErrorOfApply(t *testing.T) {
 	if r.m.Flush() == nil {
 		t.Error("a failed machine was flushed")
 	}
+}
+
+// Pebble is not told that its log has failed (see walfs), and goes on; the machine does not.
+func TestAFailedLogIsAnErrorOfApply(t *testing.T) {
+	const entries = 1000 // far fewer than fill a memtable, whose flush would tell, too
+	var broken atomic.Bool
+	r := newRig(t)
+	r.m.Close()
+	r.fs = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".log") {
+			return syscall.EIO
+		}
+		return nil
+	}))
+	r.index, r.seen = 0, nil
+	r.open()
+	r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+	broken.Store(true)
+	for range entries {
+		if _, err := r.m.Apply([]Entry{r.entry("", PutAccount{ID: fmt.Sprintf("acme-%d", r.index)})}); err != nil {
+			if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "the store's log") {
+				t.Errorf("%v, want the cause, and what has failed", err)
+			}
+			return
+		}
+		time.Sleep(time.Millisecond) // Pebble writes its log beside
+	}
+	t.Errorf("%d entries were applied to a store whose log cannot be written", entries)
 }
 
 // Pebble tries to write its memtables out for ever where the disk takes nothing.

@@ -304,6 +304,30 @@ var bugs = []bug{
 		new:    "\t\tt.s.hold(c.b)\n\t\tt.s.rest(c.b)\n",
 		test:   "TestABudgetThatIsAsItWasBornStaysUntilItIsWritten",
 	},
+	{
+		name:   "level: what was the present form of a level is not marked when it goes",
+		breaks: "calls of those below go on by old rules",
+		file:   "enforcer/plan.go",
+		old:    "		at.stale.Store(true)\n",
+		new:    "",
+		test:   "TestAChangeAboveHoldsForTheNextCall",
+	},
+	{
+		name:   "lookup: an entry is there before its value",
+		breaks: "a capability is taken for another one",
+		file:   "enforcer/lookup.go",
+		old:    "	if set != nil {\n		set(&en.value)\n	}\n	fillPlace(places, maphash.String(l.seed, key), en)\n",
+		new:    "	fillPlace(places, maphash.String(l.seed, key), en)\n	if set != nil {\n		set(&en.value)\n	}\n",
+		test:   "TestLookupIsReadWhileItGrows",
+	},
+	{
+		name:   "store: a failed log is taken for a good one",
+		breaks: "a node goes on with a store that will not be there after a crash",
+		file:   "fsm/failure.go",
+		old:    "func (f *failure) logFailed(err error) { f.set(fmt.Errorf(\"the store's log: %w\", err)) }",
+		new:    "func (f *failure) logFailed(error) {}",
+		test:   "TestAFailedLogIsAnErrorOfApply",
+	},
 	// What a disk, or a clock, has changed.
 	{
 		name:   "seal: a changed entry of raft's log is read",
