@@ -11,6 +11,14 @@ import (
 // bunched over where nobody reads the store and few come; where many come, it is their size.
 const commitEvery = time.Second
 
+// watchFailure ends the node when the state's store fails. Who uses the store learns of it, too, but may hang in it first, with the
+// state locked.
+func (n *Node) watchFailure() {
+	if err := n.machine.AwaitFailure(n.ctx); n.ctx.Err() == nil && !errors.Is(err, fsm.ErrClosed) {
+		n.fail(err)
+	}
+}
+
 // watchStore has the state's store given what was applied, now and then.
 func (n *Node) watchStore() {
 	tick := time.NewTicker(commitEvery)

@@ -152,6 +152,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.transport.run()
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(n.watchStore)
+	n.wg.Go(n.watchFailure)
 	n.wg.Go(n.watchLogSize)
 	n.wg.Go(n.seekMembership)
 	return ctx.Err()

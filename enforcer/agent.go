@@ -147,7 +147,9 @@ func (a *agent) lookAtUrgent(part *fsm.Part, now time.Time) {
 	slots := a.urgent
 	rest := slots[min(len(slots), maxPartAsks):]
 	slots = slots[:len(slots)-len(rest)]
-	a.urgent = rest // who appends to it leaves slots alone
+	if a.urgent = rest; len(rest) == 0 {
+		a.urgent = nil
+	}
 	a.mu.Unlock()
 	for _, s := range slots {
 		s.urgent.Store(false)
@@ -155,6 +157,7 @@ func (a *agent) lookAtUrgent(part *fsm.Part, now time.Time) {
 		a.look(s, part, now, true)
 		s.mu.Unlock()
 	}
+	clear(slots) // rest lies behind them, and they may go
 	if len(rest) > 0 {
 		a.kick()
 	}

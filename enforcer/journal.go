@@ -343,7 +343,9 @@ func (j *journal) runCompactor() {
 		if err := j.compact(); err != nil {
 			j.log.Error("journal cannot be compacted", "dir", j.dir, "err", j.count(err))
 			retry.Reset(journalRetry)
+			continue
 		}
+		j.kick() // a journal that was full can be written again
 	}
 }
 

@@ -116,7 +116,7 @@ func (j *journal) writeBase(seq uint64, live *liveRecords) error {
 // baseWriteBytes is the size of the writes that a base is made of.
 const baseWriteBytes = 64 << 10
 
-// removeVoid removes what the base seq stands for.
+// removeVoid removes what the base seq stands for, and bases that were not finished. The watermark's unfinished file is not its own.
 func (j *journal) removeVoid(seq uint64) error {
 	names, err := j.fs.List(j.dir)
 	if err != nil {
@@ -126,7 +126,7 @@ func (j *journal) removeVoid(seq uint64) error {
 	segment := journalFile{seq: seq}.name()
 	for _, name := range names {
 		journals := strings.HasSuffix(name, baseSuffix) || strings.HasSuffix(name, segmentSuffix)
-		if journals && name != base && name <= segment || strings.HasSuffix(name, tmpSuffix) {
+		if journals && name != base && name <= segment || strings.HasSuffix(name, baseSuffix+tmpSuffix) {
 			if err := j.fs.Remove(j.fs.PathJoin(j.dir, name)); err != nil {
 				return err
 			}

@@ -15,7 +15,7 @@ import (
 //	0000000000000007.base        everything before segment 8, live records only
 //	0000000000000008.journal     segments in order of time; the last one is written to
 //	0000000000000009.journal
-//	*.tmp                        unfinished; removed at start
+//	*.tmp                        unfinished: of a base, removed with what the next one stands for; of the watermark, overwritten
 //
 // A file is a header and records. All integers are little endian.
 //

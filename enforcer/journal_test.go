@@ -715,3 +715,19 @@ func TestReservationsDoNotWaitForCompacting(t *testing.T) {
 		}
 	}
 }
+
+// The watermark is written while the journal is compacted, so its unfinished file is nobody else's to remove.
+func TestCompactingLeavesTheWatermarkAlone(t *testing.T) {
+	jt := newJournalTest(t, vfs.NewMem())
+	j, _ := jt.open()
+	for _, name := range []string{markName + tmpSuffix, "0000000000000001" + baseSuffix + tmpSuffix} {
+		f, err := jt.fs.Create(jt.fs.PathJoin(jt.dir, name), vfs.WriteCategoryUnspecified)
+		mustDo(t, err, f.Close())
+	}
+	mustDo(t, j.removeVoid(0))
+	names, err := jt.fs.List(jt.dir)
+	mustDo(t, err)
+	if all := strings.Join(names, " "); !strings.Contains(all, markName+tmpSuffix) || strings.Contains(all, baseSuffix+tmpSuffix) {
+		t.Errorf("left are %s", all)
+	}
+}

@@ -124,8 +124,8 @@ func (f *failure) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			f.set(fmt.Errorf("background work of the store: %w", err))
-			if !calledByUs() {
-				runtime.Goexit() // a flush that fails is tried again at once, without end
+			if !errors.Is(f.err(), ErrClosed) && !calledByUs() {
+				runtime.Goexit() // a flush that fails is tried again at once, without end; a store that is closed tries none again
 			}
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {

@@ -88,14 +88,28 @@ func (m *Machine) Close() error {
 		m.waiters.release(failed)
 		return failed // a store that failed may hang on closing; the process is about to end
 	}
-	err := m.Flush()
+	if err := m.Flush(); err != nil {
+		m.waiters.release(err)
+		return err
+	}
 	m.mu.Lock()
 	m.fail.set(ErrClosed) // under the lock: nobody acquires the store from here on
 	m.mu.Unlock()
 	m.waiters.release(ErrClosed)
 	m.retiring.Wait()
 	m.store.users.Wait()
-	return errors.Join(err, m.store.close())
+	return m.store.close()
+}
+
+// AwaitFailure waits until the machine can apply no more, and returns why: ErrClosed, or that its store has failed. It
+// returns ctx's error if that ends first. It takes no lock: an Apply or a read may hang in a store that has failed.
+func (m *Machine) AwaitFailure(ctx context.Context) error {
+	select {
+	case <-m.fail.ended:
+		return m.fail.err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // SetObserver sets who is told of changes. Call it before the first Apply.

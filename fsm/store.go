@@ -121,35 +121,39 @@ func openStore(fs vfs.FS, dir string, f *failure, wal bool) (*store, error) {
 	return &store{db: o.db, dir: dir, fail: f}, nil
 }
 
-// flush has Pebble write its memtables out. A flush that fails it tries again without end; then the failure that it has told of is
-// returned, and its goroutine left behind, as by openStore.
-func (s *store) flush() error {
+// flush has Pebble write its memtables out.
+func (s *store) flush() error { return s.unlessFailed(s.db.Flush) }
+
+// close closes the store, unless it has failed, which has been told.
+func (s *store) close() error {
+	if err := s.fail.err(); err != nil && !errors.Is(err, ErrClosed) {
+		return nil
+	}
+	return s.unlessFailed(s.db.Close)
+}
+
+// unlessFailed calls f, which waits for Pebble's background work. That does not end where it fails; then the failure that Pebble has
+// told of is returned, and f's goroutine left behind, as by openStore.
+func (s *store) unlessFailed(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		var err error
+		err := errors.New("the store has panicked")
 		defer func() { done <- err }()
 		defer guard(&err)
-		err = s.db.Flush()
+		err = f()
 	}()
+	if errors.Is(s.fail.err(), ErrClosed) {
+		return <-done // nothing can fail any more that is told
+	}
 	select {
 	case err := <-done:
 		return err
 	case <-s.fail.ended:
 	}
-	if errors.Is(s.fail.err(), ErrClosed) {
-		return <-done
+	if err := s.fail.err(); !errors.Is(err, ErrClosed) {
+		return err
 	}
-	return s.fail.err()
-}
-
-// close closes the store, unless it has failed, which has been told: Pebble would wait for work that does not end, and the
-// process is about to.
-func (s *store) close() (err error) {
-	if err := s.fail.err(); err != nil && !errors.Is(err, ErrClosed) {
-		return nil
-	}
-	defer guard(&err)
-	return s.db.Close()
+	return <-done
 }
 
 // checkFormat marks an empty store with the format this release writes, and

@@ -193,6 +193,45 @@ func TestFlushToADiskThatTakesNothingFails(t *testing.T) {
 	}
 }
 
+// Pebble's Close waits for work that does not end once it has failed.
+func TestClosingAStoreWhoseWorkFailsEnds(t *testing.T) {
+	var armed atomic.Bool
+	reached, gate := make(chan struct{}, 1), make(chan struct{})
+	r := newRig(t)
+	r.m.Close()
+	r.fs = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !armed.Load() || op.Kind != errorfs.OpFileWrite || !strings.HasSuffix(op.Path, ".sst") {
+			return nil
+		}
+		select {
+		case reached <- struct{}{}:
+		default:
+		}
+		<-gate
+		return syscall.ENOSPC
+	}))
+	r.index, r.seen = 0, nil
+	r.open()
+	r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+	armed.Store(true)
+	if _, err := r.m.store.db.AsyncFlush(); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	closed := make(chan error, 1)
+	go func() { closed <- r.m.store.close() }()
+	time.Sleep(10 * time.Millisecond) // it waits; if not yet, the test is easier to pass, and no less true
+	close(gate)
+	if err := <-closed; !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("close() = %v, want %v", err, syscall.ENOSPC)
+	}
+	r.m.mu.Lock() // as whoever hangs in the store holds it
+	defer r.m.mu.Unlock()
+	if err := r.m.AwaitFailure(t.Context()); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("AwaitFailure() = %v, want %v", err, syscall.ENOSPC)
+	}
+}
+
 // Pebble's Open tries to write out its log for ever where the disk takes nothing.
 func TestOpenOnADiskThatTakesNothingFails(t *testing.T) {
 	mem := vfs.NewCrashableMem()

@@ -8,5 +8,5 @@
 // A file system that Wrap returns tells of the failure by itself, and does not let Pebble see it. From then on, the
 // invariant is: nothing that Pebble does changes what the disk holds. Writes to logs and syncs of directories seem to be done, so that
 // Pebble goes on to where its caller can stop; all else fails with the failure. So the disk stays as a crash at the moment of the failure
-// would have left it. The caller must not take a result of Pebble's as done before it has seen that there was no failure.
+// would have left it. The caller must not take a result of Pebble's as done before it has seen that there was no failure, or must not go on once it is told.
 package walfs

@@ -5,20 +5,22 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Wrap returns fs for one Pebble database. failed is called before the operation that failed returns to Pebble, once, on whatever
-// goroutine met it.
+// Wrap returns fs for one Pebble database. failed is called once, on whatever goroutine met the failure, and before Pebble sees any
+// operation succeed that has not: a failed that does not return ends it all.
 func Wrap(fs vfs.FS, failed func(error)) vfs.FS {
 	return &fileSystem{FS: fs, state: &state{failed: failed}}
 }
 
 // state is whether the logs have failed. It is safe for concurrent use.
 type state struct {
-	first  atomic.Pointer[error]
+	once   sync.Once
+	first  atomic.Pointer[error] // set once failed has returned: nobody takes a failure as hidden before it is told
 	failed func(error)
 }
 
@@ -36,9 +38,10 @@ func (s *state) hide(what, name string, err error) {
 		return
 	}
 	err = fmt.Errorf("%s %s: %w", what, name, err)
-	if s.first.CompareAndSwap(nil, &err) {
+	s.once.Do(func() { // whoever fails meanwhile waits
 		s.failed(err)
-	}
+		s.first.Store(&err)
+	})
 }
 
 type fileSystem struct {

@@ -167,6 +167,35 @@ func TestALogThatCannotBeBegunIsToldOf(t *testing.T) {
 	}
 }
 
+// Nobody takes a failure as hidden before it has been told: what is written until then is written, or waits.
+func TestNothingIsHiddenBeforeItIsTold(t *testing.T) {
+	mem := vfs.NewMem()
+	var other vfs.File
+	fs := Wrap(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWrite && op.Path == "000001.log" {
+			return syscall.EIO
+		}
+		return nil
+	})), func(error) {
+		if _, err := other.Write([]byte("row")); err != nil {
+			t.Error(err)
+		}
+		if info, err := mem.Stat("000002.log"); err != nil || info.Size() != 3 {
+			t.Errorf("a log seems to be written and has %v, %v", info, err)
+		}
+	})
+	first, err := fs.Create("000001.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err = fs.Create("000002.log", vfs.WriteCategoryUnspecified); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Write([]byte("row")); err != nil {
+		t.Error(err)
+	}
+}
+
 // Nothing is written, made or removed after the failure.
 func TestAFailureFreezesTheDisk(t *testing.T) {
 	var broken atomic.Bool
