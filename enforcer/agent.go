@@ -68,12 +68,7 @@ func (a *agent) attend(s *slot) {
 	a.kick()
 }
 
-func (a *agent) kick() {
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
-}
+func (a *agent) kick() { kickOn(a.wake) }
 
 // activate has a slot looked at on each tick until nothing moves in it.
 func (a *agent) activate(s *slot) {
@@ -409,12 +404,7 @@ func (e *Enforcer) part() *fsm.Part {
 
 // reviewSoon has live reservations and draws compared with the replica: a
 // snapshot does not tell what was settled on the way to it.
-func (a *agent) reviewSoon() {
-	select {
-	case a.review <- struct{}{}:
-	default:
-	}
-}
+func (a *agent) reviewSoon() { kickOn(a.review) }
 
 // stop ends asking and giving back. inFlight tells how many releases are unseen.
 func (a *agent) stop() {

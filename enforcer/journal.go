@@ -51,8 +51,8 @@ type journal struct {
 
 	sealed sealedSegments
 
-	wake    chan struct{} // for run; holds one
-	sealing chan struct{} // for runCompactor; holds one
+	wake    chan struct{} // for keep; holds one
+	sealing chan struct{} // for compactOnce; holds one
 	quit    chan struct{}
 	running sync.WaitGroup
 
@@ -112,8 +112,8 @@ func openJournal(vs vfs.FS, dir string, log *slog.Logger, kernel kernelBoot, now
 	if err := j.writeBase(j.seq, live); err != nil {
 		return nil, journalState{}, fmt.Errorf("open journal %s: %w", dir, err)
 	}
-	j.running.Go(j.run)
-	j.running.Go(j.runCompactor)
+	j.running.Go(func() { j.work(j.wake, j.keep) })
+	j.running.Go(func() { j.work(j.sealing, j.compactOnce) })
 	return j, restored, nil
 }
 
@@ -298,55 +298,47 @@ func (j *journal) kick() { kickOn(j.wake) }
 // kickCompactor wakes the goroutine that compacts.
 func (j *journal) kickCompactor() { kickOn(j.sealing) }
 
-func kickOn(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// run moves the watermark, and tries a failed journal again, until the journal is closed.
-func (j *journal) run() {
+// work calls do whenever it is woken, and journalRetry after do has said that it must be called again, until the
+// journal is closed.
+func (j *journal) work(wake <-chan struct{}, do func() (again bool)) {
 	retry := time.NewTimer(journalRetry)
 	defer retry.Stop()
 	for {
 		select {
 		case <-j.quit:
 			return
-		case <-j.wake:
+		case <-wake:
 		case <-retry.C:
 		}
-		if err := j.mark.advance(); err != nil {
-			j.log.Error("journal watermark cannot be moved", "dir", j.dir, "err", j.count(err))
-		}
-		j.mu.Lock()
-		if j.failed != nil && !j.writing {
-			j.writeNext() // an empty write: it only begins a segment
+		if do() {
 			retry.Reset(journalRetry)
 		}
-		j.mu.Unlock()
 	}
 }
 
-// runCompactor compacts until the journal is closed. That takes seconds where a million reservations are live, and
-// the watermark cannot wait for so long.
-func (j *journal) runCompactor() {
-	retry := time.NewTimer(journalRetry)
-	defer retry.Stop()
-	for {
-		select {
-		case <-j.quit:
-			return
-		case <-j.sealing:
-		case <-retry.C:
-		}
-		if err := j.compact(); err != nil {
-			j.log.Error("journal cannot be compacted", "dir", j.dir, "err", j.count(err))
-			retry.Reset(journalRetry)
-			continue
-		}
-		j.kick() // a journal that was full can be written again
+// keep moves the watermark, and tries a failed journal again.
+func (j *journal) keep() (again bool) {
+	if err := j.mark.advance(); err != nil {
+		j.log.Error("journal watermark cannot be moved", "dir", j.dir, "err", j.count(err))
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed == nil || j.writing {
+		return false
+	}
+	j.writeNext() // an empty write: it only begins a segment
+	return true
+}
+
+// compactOnce compacts if that is due. It takes seconds where a million reservations are live, and the watermark cannot
+// wait for so long.
+func (j *journal) compactOnce() (again bool) {
+	if err := j.compact(); err != nil {
+		j.log.Error("journal cannot be compacted", "dir", j.dir, "err", j.count(err))
+		return true
+	}
+	j.kick() // a journal that was full can be written again
+	return false
 }
 
 // closeClean records an orderly stop, makes it durable and closes the journal.

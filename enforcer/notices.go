@@ -85,10 +85,7 @@ func (n *notices) put(key noticeKey, what *notice) {
 	n.mu.Lock()
 	n.open[key] = what
 	n.mu.Unlock()
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
+	kickOn(n.wake)
 }
 
 // settled forgets the confirms and firms of a reservation whose event has been applied.

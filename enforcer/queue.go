@@ -102,12 +102,7 @@ func (s *slot) wakeReady() {
 	}
 }
 
-func (w *waiter) wake() {
-	select {
-	case w.woken <- struct{}{}:
-	default:
-	}
-}
+func (w *waiter) wake() { kickOn(w.woken) }
 
 // newWaiter makes a place in the order of arrival. It fails when too many wait.
 func (e *Enforcer) newWaiter() (*waiter, error) {

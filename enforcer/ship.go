@@ -385,9 +385,4 @@ func (s *shipper) close() error {
 	return errors.Join(s.sweep(), s.outbox.close())
 }
 
-func (s *shipper) kick() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+func (s *shipper) kick() { kickOn(s.wake) }

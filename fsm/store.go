@@ -96,29 +96,18 @@ func pebbleOptions(fs vfs.FS, f *failure, wal bool) *pebble.Options {
 // returned, and its goroutine left behind: the process is about to end. A store whose log
 // failed without Pebble's knowledge (see walfs) is left likewise.
 func openStore(fs vfs.FS, dir string, f *failure, wal bool) (*store, error) {
-	type opened struct {
-		db  *pebble.DB
-		err error
+	s := &store{dir: dir, fail: f}
+	err := s.unlessFailed(func() (err error) {
+		s.db, err = pebble.Open(dir, pebbleOptions(fs, f, wal))
+		return err
+	})
+	if err == nil {
+		err = f.err()
 	}
-	done := make(chan opened, 1)
-	go func() {
-		var o opened
-		defer func() { done <- o }()
-		defer guard(&o.err)
-		o.db, o.err = pebble.Open(dir, pebbleOptions(fs, f, wal))
-	}()
-	var o opened
-	select {
-	case o = <-done:
-	case <-f.ended:
+	if err != nil {
+		return nil, fmt.Errorf("open the store in %s (is another process using it?): %w", dir, err)
 	}
-	if o.err == nil {
-		o.err = f.err()
-	}
-	if o.err != nil {
-		return nil, fmt.Errorf("open the store in %s (is another process using it?): %w", dir, o.err)
-	}
-	return &store{db: o.db, dir: dir, fail: f}, nil
+	return s, nil
 }
 
 // flush has Pebble write its memtables out.
@@ -133,7 +122,7 @@ func (s *store) close() error {
 }
 
 // unlessFailed calls f, which waits for Pebble's background work. That does not end where it fails; then the failure that Pebble has
-// told of is returned, and f's goroutine left behind, as by openStore.
+// told of is returned, and f's goroutine left behind: the process is about to end.
 func (s *store) unlessFailed(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -142,9 +131,6 @@ func (s *store) unlessFailed(f func() error) error {
 		defer guard(&err)
 		err = f()
 	}()
-	if errors.Is(s.fail.err(), ErrClosed) {
-		return <-done // nothing can fail any more that is told
-	}
 	select {
 	case err := <-done:
 		return err
@@ -153,7 +139,7 @@ func (s *store) unlessFailed(f func() error) error {
 	if err := s.fail.err(); !errors.Is(err, ErrClosed) {
 		return err
 	}
-	return <-done
+	return <-done // the machine is closed: f's work ends, failed or not
 }
 
 // checkFormat marks an empty store with the format this release writes, and

@@ -102,21 +102,22 @@ func TestSecondOpenOfADirectoryIsRefused(t *testing.T) {
 	}
 }
 
+// newRigOnDisk returns a machine that has begun, on a disk in memory that fails as it is told to.
+func newRigOnDisk(t *testing.T, fails errorfs.InjectorFunc) *rig {
+	r := emptyRig(t, errorfs.Wrap(vfs.NewMem(), fails))
+	r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+	return r
+}
+
 // A disk that fails must stop the node with an error: no exit, no panic, no silence.
 func TestFailedDiskIsAnErrorOfApply(t *testing.T) {
 	var broken atomic.Bool
-	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+	r := newRigOnDisk(t, func(op errorfs.Op) error {
 		if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 			return errors.New("no space left on device")
 		}
 		return nil
-	}))
-	r := newRig(t)
-	r.fs = fs
-	r.m.Close()
-	r.index, r.seen = 0, nil
-	r.open()
-	r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+	})
 	broken.Store(true)
 	var err error
 	for range 200_000 {
@@ -142,17 +143,12 @@ func TestFailedDiskIsAnErrorOfApply(t *testing.T) {
 func TestAFailedLogIsAnErrorOfApply(t *testing.T) {
 	const entries = 1000 // far fewer than fill a memtable, whose flush would tell, too
 	var broken atomic.Bool
-	r := newRig(t)
-	r.m.Close()
-	r.fs = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+	r := newRigOnDisk(t, func(op errorfs.Op) error {
 		if broken.Load() && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".log") {
 			return syscall.EIO
 		}
 		return nil
-	}))
-	r.index, r.seen = 0, nil
-	r.open()
-	r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+	})
 	broken.Store(true)
 	for range entries {
 		if _, err := r.m.Apply([]Entry{r.entry("", PutAccount{ID: fmt.Sprintf("acme-%d", r.index)})}); err != nil {
@@ -171,17 +167,12 @@ func TestFlushToADiskThatTakesNothingFails(t *testing.T) {
 	for _, files := range []string{".sst", ".log"} {
 		t.Run(files, func(t *testing.T) {
 			var broken atomic.Bool
-			r := newRig(t)
-			r.m.Close()
-			r.fs = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+			r := newRigOnDisk(t, func(op errorfs.Op) error {
 				if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasSuffix(op.Path, files) {
 					return syscall.ENOSPC
 				}
 				return nil
-			}))
-			r.index, r.seen = 0, nil
-			r.open()
-			r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+			})
 			broken.Store(true)
 			if err := r.m.Flush(); !errors.Is(err, syscall.ENOSPC) {
 				t.Errorf("Flush() = %v, want %v", err, syscall.ENOSPC)
@@ -197,9 +188,7 @@ func TestFlushToADiskThatTakesNothingFails(t *testing.T) {
 func TestClosingAStoreWhoseWorkFailsEnds(t *testing.T) {
 	var armed atomic.Bool
 	reached, gate := make(chan struct{}, 1), make(chan struct{})
-	r := newRig(t)
-	r.m.Close()
-	r.fs = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+	r := newRigOnDisk(t, func(op errorfs.Op) error {
 		if !armed.Load() || op.Kind != errorfs.OpFileWrite || !strings.HasSuffix(op.Path, ".sst") {
 			return nil
 		}
@@ -209,10 +198,7 @@ func TestClosingAStoreWhoseWorkFailsEnds(t *testing.T) {
 		}
 		<-gate
 		return syscall.ENOSPC
-	}))
-	r.index, r.seen = 0, nil
-	r.open()
-	r.must(Init{ClusterID: "test", Shares: DefaultShares, MaxStalenessMS: DefaultMaxStaleness.Milliseconds()})
+	})
 	armed.Store(true)
 	if _, err := r.m.store.db.AsyncFlush(); err != nil {
 		t.Fatal(err)

@@ -32,6 +32,14 @@ func (s *state) err() error {
 	return nil
 }
 
+// unless calls f unless the logs have failed.
+func (s *state) unless(f func() error) error {
+	if err := s.err(); err != nil {
+		return err
+	}
+	return f()
+}
+
 // hide takes the outcome of an operation that Pebble must believe was done.
 func (s *state) hide(what, name string, err error) {
 	if err == nil {
@@ -99,35 +107,27 @@ func (s *fileSystem) OpenDir(name string) (vfs.File, error) {
 
 // Link implements vfs.FS.
 func (s *fileSystem) Link(old, name string) error {
-	return s.unless(func() error { return s.FS.Link(old, name) })
+	return s.state.unless(func() error { return s.FS.Link(old, name) })
 }
 
 // Remove implements vfs.FS.
 func (s *fileSystem) Remove(name string) error {
-	return s.unless(func() error { return s.FS.Remove(name) })
+	return s.state.unless(func() error { return s.FS.Remove(name) })
 }
 
 // RemoveAll implements vfs.FS.
 func (s *fileSystem) RemoveAll(name string) error {
-	return s.unless(func() error { return s.FS.RemoveAll(name) })
+	return s.state.unless(func() error { return s.FS.RemoveAll(name) })
 }
 
 // Rename implements vfs.FS.
 func (s *fileSystem) Rename(old, name string) error {
-	return s.unless(func() error { return s.FS.Rename(old, name) })
+	return s.state.unless(func() error { return s.FS.Rename(old, name) })
 }
 
 // MkdirAll implements vfs.FS.
 func (s *fileSystem) MkdirAll(name string, perm os.FileMode) error {
-	return s.unless(func() error { return s.FS.MkdirAll(name, perm) })
-}
-
-// unless calls f unless the logs have failed.
-func (s *fileSystem) unless(f func() error) error {
-	if err := s.state.err(); err != nil {
-		return err
-	}
-	return f()
+	return s.state.unless(func() error { return s.FS.MkdirAll(name, perm) })
 }
 
 // file is any file that is written and no log.
@@ -153,20 +153,10 @@ func (f *file) WriteAt(p []byte, at int64) (int, error) {
 }
 
 // Sync implements vfs.File.
-func (f *file) Sync() error {
-	if err := f.state.err(); err != nil {
-		return err
-	}
-	return f.File.Sync()
-}
+func (f *file) Sync() error { return f.state.unless(f.File.Sync) }
 
 // SyncData implements vfs.File.
-func (f *file) SyncData() error {
-	if err := f.state.err(); err != nil {
-		return err
-	}
-	return f.File.SyncData()
-}
+func (f *file) SyncData() error { return f.state.unless(f.File.SyncData) }
 
 // SyncTo implements vfs.File.
 func (f *file) SyncTo(length int64) (full bool, err error) {
